@@ -16,13 +16,14 @@ use protocol::{
 pub type Decoder = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const DECODERS: [Decoder; 22] = [
+pub const DECODERS: [Decoder; 23] = [
     ("terminal_client", terminal_client),
     ("terminal_server", terminal_server),
     ("terminal_output", terminal_output),
     ("exec_input", exec_input),
     ("exec_output", exec_output),
     ("document_message", document_message),
+    ("language_server", language_server),
     ("viewer_filter", viewer_filter),
     ("home_path", home_path),
     ("grant", grant),
@@ -54,6 +55,11 @@ pub fn terminal_server(bytes: &[u8]) {
 /// A program's output, drawn by the screen model.
 pub fn terminal_output(bytes: &[u8]) {
     workspace_agent::fuzzing::terminal_output(bytes);
+}
+
+/// What a language server sends.
+pub fn language_server(bytes: &[u8]) {
+    workspace_agent::fuzzing::language_server(bytes);
 }
 
 /// A message of a client to a program.

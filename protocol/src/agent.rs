@@ -8,7 +8,8 @@
 //! `bootstrap`, `freeze`, `thaw`, `grow`, `clock` and `health` belong to the runner and are never relayed.
 //!
 //! The messages of the relayed routes are in [`crate::terminal`], [`crate::files`],
-//! [`crate::document`], [`crate::search`], [`crate::git`], [`crate::ports`] and [`crate::exec`].
+//! [`crate::document`], [`crate::search`], [`crate::git`], [`crate::languages`], [`crate::ports`] and
+//! [`crate::exec`].
 
 use std::net::Ipv4Addr;
 
@@ -209,6 +210,8 @@ pub enum RouteKind {
     Files,
     /// Git repositories of the home, and watching one.
     Git,
+    /// Language servers: what they know, and their restart.
+    Languages,
     /// Running one program.
     Exec,
     /// Figures for the status bar.
@@ -249,7 +252,7 @@ impl Route {
     /// not be relayed.
     pub fn of(method: &str, path: &str) -> Option<Self> {
         use Access::{Read, Write};
-        use RouteKind::{Document, Exec, Files, Git, Ports, Stats, Terminal};
+        use RouteKind::{Document, Exec, Files, Git, Languages, Ports, Stats, Terminal};
         let segments: Vec<&str> = path.split('/').collect();
         let upgrades = matches!(method, "GET" | "CONNECT");
         let (kind, access, is_websocket, max_body_bytes) = match (method, segments.as_slice()) {
@@ -273,6 +276,9 @@ impl Route {
             (_, ["git", "watch"]) if upgrades => (Git, Read, true, 0),
             ("POST", ["git", "run"]) => (Git, Write, false, MAX_RUN_BYTES),
             ("POST", ["git", "answer"]) => (Git, Write, false, MAX_JSON_BYTES),
+            (_, ["languages", "watch"]) if upgrades => (Languages, Read, true, 0),
+            ("POST", ["languages", "query"]) => (Languages, Read, false, MAX_JSON_BYTES),
+            ("POST", ["languages", "restart"]) => (Languages, Write, false, MAX_JSON_BYTES),
             ("GET", ["stats"]) => (Stats, Read, false, 0),
             ("GET", ["ports"]) => (Ports, Read, false, 0),
             (_, ["ports", "watch"]) if upgrades => (Ports, Read, true, 0),
@@ -331,8 +337,9 @@ pub fn viewer_may_send(kind: RouteKind, binary: bool, message: &[u8]) -> bool {
     match kind {
         RouteKind::Terminal => binary && crate::terminal::is_for_viewing(message),
         RouteKind::Document => binary && crate::document::is_query(message),
-        RouteKind::Files | RouteKind::Git => true, // only watch requests, which change nothing
-        RouteKind::Ports => true,                  // only pings of a watch: a connection needs write access
+        // Only watch requests, which change nothing.
+        RouteKind::Files | RouteKind::Git | RouteKind::Languages => true,
+        RouteKind::Ports => true, // only pings of a watch: a connection needs write access
         RouteKind::Exec | RouteKind::Stats => false,
     }
 }
@@ -421,6 +428,7 @@ mod tests {
                 ("DELETE", "files".to_owned()),
                 ("POST", "git/run".to_owned()),
                 ("POST", "git/answer".to_owned()),
+                ("POST", "languages/restart".to_owned()),
             ] {
                 let route = Route::of(method, &path).expect("a route");
                 assert_eq!(route.access, Access::Write, "{method} {path}");

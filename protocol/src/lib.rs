@@ -1,8 +1,8 @@
 //! The messages and types that all of Burrow's processes share.
 //!
 //! - [`api`]: the HTTP API, and the gateway's requests to the controller.
-//! - [`agent`], [`terminal`], [`document`], [`files`], [`git`], [`exec`], [`ports`], [`restore`]: the agent's
-//!   routes and their messages.
+//! - [`agent`], [`terminal`], [`document`], [`files`], [`git`], [`languages`], [`exec`], [`ports`],
+//!   [`restore`]: the agent's routes and their messages.
 //! - [`runner`]: what controller and runner exchange.
 //! - [`network`]: where a workspace may connect.
 //! - [`audit`]: the hash chain of the audit log.
@@ -26,6 +26,7 @@ pub mod grant;
 pub mod home_disk;
 pub mod idle;
 pub mod ids;
+pub mod languages;
 pub mod network;
 pub mod openapi;
 pub mod ports;

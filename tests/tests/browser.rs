@@ -1,10 +1,12 @@
 //! The main functions in a real headless browser. The steps are in scripts of `browser/`; the
 //! tests start the server.
 
+use std::path::PathBuf;
+
 use burrow_tests::{
     Stack, StackOptions,
     browser::{browser_enabled, run_script_with},
-    guests_enabled, short_directory,
+    guests_enabled, short_directory, target_directory,
 };
 
 async fn run_in_browser(script: &str, runtime: &'static str) {
@@ -60,4 +62,18 @@ async fn previews_in_a_browser() {
 #[tokio::test]
 async fn everyone_can_use_every_page() {
     run_in_browser("accessibility.mjs", "fake").await;
+}
+
+#[tokio::test]
+async fn languages_work_in_browser() {
+    if !browser_enabled() {
+        return;
+    }
+    let place = short_directory();
+    let stack = Stack::start_signed_out(StackOptions::new("fake", &place.path().join("d"))).await;
+    let below_target = || target_directory().join("basedpyright-venv/bin");
+    let server = std::env::var_os("BURROW_BASEDPYRIGHT").map_or_else(below_target, PathBuf::from);
+    let server = server.to_str().expect("a path of text");
+    run_script_with(&stack, "languages.mjs", "languages-fake", &[("BURROW_BASEDPYRIGHT", server)]).await;
+    stack.interrupt().await;
 }

@@ -12,6 +12,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
 /// The children that their starter waits for, and how often each process id is registered.
 static OWNED_CHILDREN: Mutex<BTreeMap<u32, usize>> = Mutex::new(BTreeMap::new());
 
@@ -29,6 +31,36 @@ impl Drop for ChildGuard {
                 owned.remove(&self.0);
             }
         }
+    }
+}
+
+/// Kills the processes of a group when it is dropped.
+#[derive(Debug)]
+pub struct ProcessGroup(Option<Pid>);
+
+impl ProcessGroup {
+    /// The group of a child that was started as the leader of one.
+    pub fn of(child: &tokio::process::Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(id as i32)))
+    }
+
+    /// Sends a signal to all processes of the group.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // Fails if all have ended, which needs no action.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    /// Leaves the processes that are left alone.
+    pub fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
     }
 }
 

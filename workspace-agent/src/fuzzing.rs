@@ -3,7 +3,7 @@
 
 use protocol::terminal::TerminalSize;
 
-use crate::{documents::shared_text::SharedText, terminals::screen::ScreenModel};
+use crate::{documents::shared_text::SharedText, languages, terminals::screen::ScreenModel};
 
 /// Applies a y-sync message to a document with some text. The text must stay readable and
 /// encodable.
@@ -28,4 +28,9 @@ pub fn terminal_output(output: &[u8]) {
     screen.push(output);
     screen.resize(TerminalSize { cols: 30, rows: 9 }, 3);
     assert_eq!(screen.snapshot(false).offset, 2 * output.len() as u64);
+}
+
+/// Reads what a language server sends, and takes each message as an answer of each kind.
+pub fn language_server(output: &[u8]) {
+    languages::read_output(output);
 }

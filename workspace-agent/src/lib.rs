@@ -7,13 +7,14 @@
 //! # Structure
 //!
 //! ```text
-//! main → link → routes → state → terminals, documents, exec, files, git, ports, guest
+//! main → link → routes → state → terminals, documents, exec, files, git,
+//!                                  languages, ports, guest
 //!                                → user, socket, tasks
 //! ```
 //!
 //! [`routes`] translates HTTP into calls on the parts of [`state::AgentState`]. The parts below it
 //! know no routes, and each of them ([`guest`] included) works without the others, except that
-//! documents are files of the home.
+//! documents are files of the home, and language servers read documents.
 
 mod activity;
 mod children;
@@ -25,6 +26,7 @@ mod files;
 pub mod fuzzing;
 mod git;
 pub mod guest;
+mod languages;
 pub mod link;
 mod login_path;
 mod ports;

@@ -17,7 +17,11 @@ use anyhow::Context as _;
 use nix::sys::signal::{SigHandler, Signal};
 use tokio::net::UnixListener;
 use transport::{ReadWakeStream, channel::ChannelListener};
-use workspace_agent::{guest, link, routes, state::AgentState, user, user::GuestUser};
+use workspace_agent::{
+    guest, link, routes,
+    state::AgentState,
+    user::{self, GuestUser, ProgramRole},
+};
 
 const USAGE: &str = "usage: workspace-agent --serve-unix SOCKET --home DIRECTORY
        workspace-agent --serve-descriptor NUMBER --home DIRECTORY
@@ -27,8 +31,9 @@ In a container, it serves connections that arrive on the socket that was passed 
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == user::LAUNCH) {
-        let (status, message) = user::launch(&arguments[1..]);
+    let role = arguments.first().and_then(|first| ProgramRole::parse(first.to_str()?));
+    if let Some(role) = role {
+        let (status, message) = user::launch(role, &arguments[1..]);
         eprintln!("{message}");
         return ExitCode::from(status as u8);
     }

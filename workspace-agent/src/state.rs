@@ -26,6 +26,7 @@ use crate::{
     files::{find::FileLists, home_directory::HomeDirectory},
     git::Git,
     guest::{Guest, clock},
+    languages::Languages,
     login_path::LoginPath,
     pressure::PressureMonitor,
     tasks::Tasks,
@@ -52,13 +53,15 @@ pub struct AgentState {
     /// All terminals.
     pub(crate) terminals: TerminalRegistry,
     /// All open documents.
-    pub(crate) documents: DocumentRegistry,
+    pub(crate) documents: Arc<DocumentRegistry>,
     /// When the workspace was last used.
     pub(crate) activity: Activity,
     /// Programs of `exec` that run.
     pub(crate) execs: Activity,
     /// Lists of the home's files, for finding files.
     pub(crate) file_lists: FileLists,
+    /// The language servers.
+    pub(crate) languages: Arc<Languages>,
     /// The Git repositories of the home.
     pub(crate) git: Git,
     /// Limits how many searches run at once.
@@ -91,8 +94,10 @@ impl AgentState {
         let home = HomeDirectory::new(user.home.clone(), user.drops_privileges);
         let tasks = Tasks::default();
         let login_path = Arc::<LoginPath>::default();
+        let documents = Arc::new(DocumentRegistry::new(home.clone(), tasks.clone()));
         Self {
-            documents: DocumentRegistry::new(home.clone(), tasks.clone()),
+            languages: Languages::new(&user, login_path.clone(), home.clone(), documents.clone(), &tasks),
+            documents,
             git: Git::new(&user, login_path.clone(), home.clone()),
             home,
             user,

@@ -30,13 +30,55 @@ const SOFT_OPEN_FILES: u64 = 1024;
 
 /// The first argument that makes the agent's executable a launcher.
 pub const LAUNCH: &str = "launch";
+/// The same for a [`ProgramRole::Helper`].
+pub const LAUNCH_HELPER: &str = "launch-helper";
+
+/// What a program is for, which decides what it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramRole {
+    /// The user has started it.
+    Chosen,
+    /// The agent has started it, such as a language server. It gets half of the memory, and when memory
+    /// runs out, the kernel ends it first.
+    Helper,
+}
+
+impl ProgramRole {
+    /// The role that the first argument of a launcher names.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Chosen, Self::Helper].into_iter().find(|role| role.word() == word)
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Chosen => LAUNCH,
+            Self::Helper => LAUNCH_HELPER,
+        }
+    }
+
+    fn memory_divisor(self) -> u64 {
+        match self {
+            Self::Chosen => 1,
+            Self::Helper => 2,
+        }
+    }
+
+    /// Added to what the kernel computes when it chooses a process to kill.
+    fn oom_score(self) -> &'static str {
+        match self {
+            Self::Chosen => "0",
+            Self::Helper => "500",
+        }
+    }
+}
 
 /// Exit status of a shell for a program that cannot be started.
 pub const STATUS_NOT_EXECUTABLE: i32 = 126;
 /// Exit status of a shell for a program that does not exist.
 pub const STATUS_NOT_FOUND: i32 = 127;
 
-const PATH_VARIABLE: &str =
+/// Where programs are searched if the login shell does not say it.
+pub const PATH_VARIABLE: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games";
 
 /// The user that programs run as, and how they are started.
@@ -134,6 +176,21 @@ impl GuestUser {
     /// [`find_directory`](Self::find_directory)), with `extra` variables added to the login
     /// environment.
     pub fn program(&self, argv: &[String], directory: PathBuf, extra: &[(String, String)]) -> Program {
+        self.program_as(ProgramRole::Chosen, argv, directory, extra)
+    }
+
+    /// Like [`Self::program`], for a program that helps with others and must not take their memory.
+    pub fn helper(&self, argv: &[String], directory: PathBuf, extra: &[(String, String)]) -> Program {
+        self.program_as(ProgramRole::Helper, argv, directory, extra)
+    }
+
+    fn program_as(
+        &self,
+        role: ProgramRole,
+        argv: &[String],
+        directory: PathBuf,
+        extra: &[(String, String)],
+    ) -> Program {
         let mut environment: Vec<(OsString, OsString)> = [
             ("HOME", self.home.clone().into_os_string()),
             ("USER", self.name().into()),
@@ -151,7 +208,7 @@ impl GuestUser {
             return Program { argv, directory, environment };
         }
         let mut launched: Vec<OsString> =
-            vec!["/proc/self/exe".into(), LAUNCH.into(), directory.into_os_string()];
+            vec!["/proc/self/exe".into(), role.word().into(), directory.into_os_string()];
         launched.push(self.cgroup.clone().unwrap_or_default().into_os_string());
         launched.extend(argv);
         Program { argv: launched, directory: "/".into(), environment }
@@ -169,14 +226,14 @@ impl GuestUser {
 /// Runs the launcher: `launch <directory> <cgroup or empty> <program> <argument>…`.
 ///
 /// Returns only on failure, with the exit status that a shell would report and a message.
-pub fn launch(arguments: &[OsString]) -> (i32, String) {
+pub fn launch(role: ProgramRole, arguments: &[OsString]) -> (i32, String) {
     let [directory, cgroup, program, rest @ ..] = arguments else {
         return (
             STATUS_NOT_EXECUTABLE,
             "Cannot launch: directory, cgroup and program are required.".to_owned(),
         );
     };
-    if let Err(error) = become_user(Path::new(directory), Path::new(cgroup)) {
+    if let Err(error) = become_user(role, Path::new(directory), Path::new(cgroup)) {
         return (STATUS_NOT_EXECUTABLE, format!("{error:#}"));
     }
     let error = std::os::unix::process::CommandExt::exec(std::process::Command::new(program).args(rest));
@@ -185,12 +242,13 @@ pub fn launch(arguments: &[OsString]) -> (i32, String) {
     (status, format!("{}: {error}", program.to_string_lossy()))
 }
 
-fn become_user(directory: &Path, cgroup: &Path) -> anyhow::Result<()> {
+fn become_user(role: ProgramRole, directory: &Path, cgroup: &Path) -> anyhow::Result<()> {
     if !cgroup.as_os_str().is_empty() {
-        cgroups::enter_child(cgroup).context("cannot enter a cgroup of the user's programs")?;
+        cgroups::enter_child(cgroup, role.memory_divisor())
+            .context("cannot enter a cgroup of the user's programs")?;
     }
     // When memory runs out, the kernel kills programs before the agent.
-    std::fs::write("/proc/self/oom_score_adj", "0").context("cannot reset the OOM score")?;
+    std::fs::write("/proc/self/oom_score_adj", role.oom_score()).context("cannot reset the OOM score")?;
     // Programs that use select() break above 1,024 descriptors; others raise the soft limit.
     let mut files = rustix::process::getrlimit(Resource::Nofile);
     files.current = Some(files.maximum.map_or(SOFT_OPEN_FILES, |maximum| maximum.min(SOFT_OPEN_FILES)));

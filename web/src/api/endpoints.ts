@@ -10,6 +10,8 @@ import type {
   GitOperation,
   GitStatus,
   History as GitHistory,
+  LanguageAnswer,
+  LanguageQuery,
   LineEdit,
   Listing,
   References,
@@ -466,6 +468,13 @@ export const gitApi = {
   },
   answer: (id: string, prompt: string, answer: string | null) =>
     post<void>(agentPath(id, "git/answer"), { prompt, answer }),
+};
+
+export const languagesApi = {
+  /** Asks a language server about an open document. */
+  query: (id: string, query: LanguageQuery, signal: AbortSignal) =>
+    request<LanguageAnswer>(agentPath(id, "languages/query"), { method: "POST", json: query, signal }),
+  restart: (id: string, language: string) => post<void>(agentPath(id, "languages/restart"), { language }),
 };
 
 export const terminalsApi = {

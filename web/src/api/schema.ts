@@ -1767,6 +1767,82 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/agent/languages/query": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask a language server
+         * @description Asks the server of a file's language about an open document, such as for completions or where something is
+         *     defined. Changes nothing. The question names the version of the client's text. The agent waits up to two
+         *     seconds for edits that are on their way to it. If the text is another one then, it refuses with
+         *     `precondition_failed`, and the client asks again with its present text. A client can have 16 questions at
+         *     once; closing the connection cancels a question.
+         *
+         *     Token scope: `read`.
+         */
+        post: operations["query_language"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/languages/restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restart a language server
+         * @description Ends the server of a language and starts it again, also after it has failed too often. Requires write
+         *     access.
+         *
+         *     Token scope: `workspaces`.
+         */
+        post: operations["restart_language"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/languages/watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch language servers
+         * @description Opens a WebSocket of JSON text messages that tells what the language servers of the workspace do, and
+         *     which problems they find. The server sends `LanguageEvent`s: at first `reset` and the present state. The
+         *     client may send `LanguageWatchRequest`s. Close code 1007 after an invalid message.
+         *
+         *     While a client with write access is connected, the servers run whose languages have an open document. They
+         *     end five minutes after the last such document was closed.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["watch_languages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/agent/ports": {
         parameters: {
             query?: never;
@@ -3028,6 +3104,34 @@ export interface components {
              */
             time: number;
         };
+        /** @description A proposal of a completion. */
+        CompletionItem: {
+            /** @description Whether it should not be used any more. */
+            deprecated?: boolean;
+            /** @description Shown at the end of the line, such as a module. */
+            description?: string | null;
+            /** @description Shown beside the label, such as a type. */
+            detail?: string | null;
+            /** @description Markdown. */
+            documentation?: string | null;
+            /** @description Further edits of the text, such as an import. */
+            edits?: components["schemas"]["RangeEdit"][];
+            /** @description What is compared with the typed text, if not the label. */
+            filter?: string | null;
+            /** @description For [`LanguageQuestion::CompletionDetails`]. */
+            id: string;
+            /** @description The text that is inserted. */
+            insert: string;
+            /** @description Whether `insert` is a snippet in the syntax of LSP, with tab stops. */
+            is_snippet?: boolean;
+            /** @description What it is: `function`, `class` and so on, as LSP names them. */
+            kind: string;
+            /** @description What is shown. */
+            label: string;
+            /** @description Whether it should be selected at first. */
+            preselect?: boolean;
+            range?: components["schemas"]["TextRange"] | null;
+        };
         /**
          * @description The password of the current user, as a proof that it is the user who acts.
          * @example {
@@ -3092,6 +3196,11 @@ export interface components {
             /** @description Its name, if it has one. */
             name?: string | null;
         };
+        /**
+         * @description A place that belongs to a name.
+         * @enum {string}
+         */
+        DefinitionKind: "definition" | "declaration" | "type" | "implementation";
         /** @description The deleted workspaces that the caller can undelete. */
         DeletedList: {
             /** @description The last deleted first. */
@@ -3219,6 +3328,23 @@ export interface components {
         DeviceTokenRequest: {
             /** @description From the answer that started the login. */
             device_code: string;
+        };
+        /** @description A problem in a text. */
+        Diagnostic: {
+            /** @description The name of the rule. */
+            code?: string | null;
+            /** @description Whether the text uses something deprecated, so that it is struck out. */
+            deprecated?: boolean;
+            /** @description What it is. */
+            message: string;
+            /** @description Where it is. */
+            range: components["schemas"]["TextRange"];
+            /** @description How serious it is. */
+            severity: components["schemas"]["Severity"];
+            /** @description What has found it, such as `basedpyright`. */
+            source?: string | null;
+            /** @description Whether the text has no effect, so that it is shown faded. */
+            unnecessary?: boolean;
         };
         /** @description The difference of one file between two snapshots. */
         Diff: {
@@ -3698,6 +3824,19 @@ export interface components {
          * @enum {string}
          */
         FileChange: "unmodified" | "modified" | "type_changed" | "added" | "deleted" | "renamed" | "copied" | "untracked";
+        /** @description The problems of one file, as one server sees them. */
+        FileDiagnostics: {
+            /** @description The problems, in their order in the text. At most 500. */
+            diagnostics: components["schemas"]["Diagnostic"][];
+            /** @description Id of the language whose server has found them. */
+            language: string;
+            /** @description Path of the file, relative to the home. */
+            path: string;
+            /** @description Whether there are more. */
+            truncated?: boolean;
+            /** @description Version of the text that they are about, if the server has said so and it is the latest. */
+            version?: string | null;
+        };
         /** @description Answer to `git/diff`. */
         FileDiff: {
             /** @description What has changed, from top to bottom. */
@@ -4189,6 +4328,166 @@ export interface components {
             message: string;
             /** @description Below the home. */
             path: string;
+        };
+        /** @description Answer to `POST languages/query`, by the type of the question. */
+        LanguageAnswer: {
+            /** @description Whether the client must ask again after the next character. */
+            is_incomplete: boolean;
+            /** @description The proposals that go with what precedes the position, the best first. At most 300. */
+            items: components["schemas"]["CompletionItem"][];
+            /** @enum {string} */
+            type: "completion";
+        } | (components["schemas"]["CompletionItem"] & {
+            /** @enum {string} */
+            type: "completion_details";
+        }) | {
+            /** @description Markdown. Empty: nothing. */
+            markdown: string;
+            range?: components["schemas"]["TextRange"] | null;
+            /** @enum {string} */
+            type: "hover";
+        } | {
+            /** @description Index of the signature that fits best. */
+            active: number;
+            /** @description The signatures. */
+            signatures: components["schemas"]["Signature"][];
+            /** @enum {string} */
+            type: "signature";
+        } | {
+            /** @description The places. At most 2,000. */
+            locations: components["schemas"]["TextLocation"][];
+            /** @enum {string} */
+            type: "locations";
+        };
+        /** @description A message of the agent on `languages/watch`. */
+        LanguageEvent: {
+            /** @enum {string} */
+            type: "reset";
+        } | {
+            /** @description The servers, by language. */
+            servers: components["schemas"]["LanguageServer"][];
+            /** @enum {string} */
+            type: "servers";
+        } | (components["schemas"]["FileDiagnostics"] & {
+            /** @enum {string} */
+            type: "diagnostics";
+        }) | {
+            /** @description Name of the server. */
+            server: string;
+            /** @description How serious it is. */
+            severity: components["schemas"]["Severity"];
+            /** @description The text. */
+            text: string;
+            /** @enum {string} */
+            type: "message";
+        };
+        /**
+         * @description What a server can do.
+         * @enum {string}
+         */
+        LanguageFeature: "completion" | "completion_details" | "hover" | "signature" | "definition";
+        /**
+         * @description Body of `POST languages/query`.
+         * @example {
+         *       "client": "a1b2",
+         *       "path": "src/main.py",
+         *       "question": {
+         *         "position": {
+         *           "column": 8,
+         *           "line": 3
+         *         },
+         *         "type": "hover"
+         *       },
+         *       "version": "120-5bd1e995"
+         *     }
+         */
+        LanguageQuery: {
+            /** @description An id that the client has chosen for itself. Queries of one client share a limit. */
+            client: string;
+            /** @description Path of an open document, relative to the home. */
+            path: string;
+            /** @description The question. */
+            question: components["schemas"]["LanguageQuestion"];
+            /**
+             * @description Version of the client's text: its length in UTF-16 code units, `-`, and the FNV-1a hash of these units
+             *     as eight hexadecimal digits.
+             */
+            version: string;
+        };
+        /** @description A question about a text. */
+        LanguageQuestion: {
+            /** @description Where. */
+            position: components["schemas"]["TextPosition"];
+            /** @description The character that was typed, if it is one of `completion_triggers`. */
+            trigger?: string | null;
+            /** @enum {string} */
+            type: "completion";
+        } | {
+            /** @description Its `id`. */
+            id: string;
+            /** @enum {string} */
+            type: "completion_details";
+        } | {
+            /** @description Where. */
+            position: components["schemas"]["TextPosition"];
+            /** @enum {string} */
+            type: "hover";
+        } | {
+            /** @description Where. */
+            position: components["schemas"]["TextPosition"];
+            /** @enum {string} */
+            type: "signature";
+        } | {
+            /** @description Which of its places. */
+            of?: components["schemas"]["DefinitionKind"];
+            /** @description Where it is used. */
+            position: components["schemas"]["TextPosition"];
+            /** @enum {string} */
+            type: "definition";
+        };
+        /**
+         * @description The server of one language.
+         * @example {
+         *       "features": [
+         *         "completion",
+         *         "hover",
+         *         "definition"
+         *       ],
+         *       "files": [
+         *         ".py"
+         *       ],
+         *       "label": "Python",
+         *       "language": "python",
+         *       "server": "basedpyright",
+         *       "state": "ready"
+         *     }
+         */
+        LanguageServer: {
+            /** @description Characters after which clients ask for a completion. */
+            completion_triggers?: string[];
+            /** @description What it can do. */
+            features?: components["schemas"]["LanguageFeature"][];
+            /** @description Ends of the names of its files, in lower case. */
+            files: string[];
+            /** @description With [`ServerState::Missing`]: a command that installs it. */
+            install?: string | null;
+            /** @description Name of the language. */
+            label: string;
+            /** @description Id of the language, such as `python`. */
+            language: string;
+            /** @description Why it is not ready, or what it is working on. */
+            message?: string | null;
+            /** @description Name of the program, or of the one that would be used. */
+            server: string;
+            /** @description Characters after which clients ask for the signature of a call. */
+            signature_triggers?: string[];
+            /** @description What it is doing. */
+            state: components["schemas"]["ServerState"];
+        };
+        /** @description A message of the client on `languages/watch`. */
+        LanguageWatchRequest: {
+            /** @enum {string} */
+            type: "ping";
         };
         /**
          * @description What happens to chosen lines.
@@ -4712,6 +5011,13 @@ export interface components {
          * @enum {string}
          */
         PullStrategy: "merge" | "rebase";
+        /** @description A replacement in a text. */
+        RangeEdit: {
+            /** @description What is replaced. */
+            range: components["schemas"]["TextRange"];
+            /** @description The text that takes its place. */
+            text: string;
+        };
         /** @description Answer to `git/references`. */
         References: {
             /** @description Local branches, newest commit first. */
@@ -4838,6 +5144,16 @@ export interface components {
              * @description Virtual CPUs.
              */
             vcpus: number;
+        };
+        /**
+         * @description Body of `POST languages/restart`.
+         * @example {
+         *       "language": "python"
+         *     }
+         */
+        RestartLanguage: {
+            /** @description Id of the language. */
+            language: string;
         };
         /**
          * @description The snapshot to restore a whole home to.
@@ -5202,6 +5518,11 @@ export interface components {
             /** @enum {string} */
             type: "finished";
         };
+        /**
+         * @description What the server of a language is doing.
+         * @enum {string}
+         */
+        ServerState: "missing" | "starting" | "ready" | "waiting" | "failed" | "stopped";
         /** @description The session that the request belongs to. */
         Session: {
             /**
@@ -5323,6 +5644,25 @@ export interface components {
              * @default null
              */
             word_wrap: boolean | null;
+        };
+        /**
+         * @description How serious a problem or message is.
+         * @enum {string}
+         */
+        Severity: "error" | "warning" | "info" | "hint";
+        /** @description The signature of a function. */
+        Signature: {
+            /** @description Where the parameter that is being typed is in the label, in UTF-16 code units: its begin and end. */
+            active_parameter?: [
+                number,
+                number
+            ] | null;
+            /** @description Markdown. */
+            documentation?: string | null;
+            /** @description The whole signature. */
+            label: string;
+            /** @description Markdown about this parameter. */
+            parameter_documentation?: string | null;
         };
         /**
          * @description The content of a home at an instant, complete in the object store.
@@ -5645,6 +5985,15 @@ export interface components {
              */
             rows: number;
         };
+        /** @description A place in a file. */
+        TextLocation: {
+            /** @description Whether the file is in the home. */
+            in_home: boolean;
+            /** @description Path relative to the home. Outside the home, the absolute path: the file cannot be opened. */
+            path: string;
+            /** @description The place. */
+            range: components["schemas"]["TextRange"];
+        };
         /**
          * @description One match of a search.
          * @example {
@@ -5680,6 +6029,32 @@ export interface components {
             replacement?: string | null;
             /** @description The match. The beginning of it, if it is long. */
             text: string;
+        };
+        /**
+         * @description A place between two characters.
+         * @example {
+         *       "column": 7,
+         *       "line": 12
+         *     }
+         */
+        TextPosition: {
+            /**
+             * Format: int32
+             * @description UTF-16 code units of the line before the place.
+             */
+            column: number;
+            /**
+             * Format: int32
+             * @description Line, counted from 1.
+             */
+            line: number;
+        };
+        /** @description The text between two places. */
+        TextRange: {
+            /** @description Where it ends, not before `start`. */
+            end: components["schemas"]["TextPosition"];
+            /** @description Where it begins. */
+            start: components["schemas"]["TextPosition"];
         };
         /**
          * @description The colours of the page.
@@ -22404,6 +22779,642 @@ export interface operations {
         };
     };
     watch_repository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The connection is now a WebSocket. */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `bad_request`: not a WebSocket upgrade. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    query_language: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LanguageQuery"];
+            };
+        };
+        responses: {
+            /** @description The answer, by the type of the question. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LanguageAnswer"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: the server does not have the file, or no such workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: the server has failed; the problem has its message.
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `precondition_failed`: the text or proposal is not the present one. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "precondition_failed",
+                     *       "detail": "It has changed since it was read.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 412,
+                     *       "title": "It has changed since it was read",
+                     *       "type": "about:blank#precondition_failed"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the body cannot be parsed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: none is ready. `too_many_streams`: too many questions. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_streams",
+                     *       "detail": "Too many streams are open.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Too many streams are open",
+                     *       "type": "about:blank#too_many_streams"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: the server took longer than 20 seconds. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restart_language: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestartLanguage"];
+            };
+        };
+        responses: {
+            /** @description The server is being restarted. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no file of the language was open, or no such workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the body cannot be parsed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    watch_languages: {
         parameters: {
             query?: never;
             header?: never;

@@ -15,6 +15,7 @@ import { EditorNotices } from "./editor-notices";
 import { editingExtensions, MAX_PASTE_CHARACTERS, preferredExtensions } from "./editor-setup";
 import { indentOf, languageOf } from "./languages";
 import { nameOf, displayName } from "../files/paths";
+import type { FileLanguage } from "../languages/file-language";
 import { remoteCursors } from "./remote-cursors";
 import { claimReveal, type Reveal } from "./reveal";
 
@@ -39,6 +40,8 @@ interface Props {
   /** Whether it takes the keyboard when it comes to the front. */
   focused: boolean;
   reveal: Reveal | null;
+  /** The language server of the file. */
+  language: FileLanguage;
   onCursor: (cursor: Cursor) => void;
   /** The user has changed the text. */
   onEdit: () => void;
@@ -49,6 +52,7 @@ interface Props {
 
 export function Editor(props: Props) {
   const { workspace, path, shared, active, focused, reveal, onCursor, onEdit, onView, onClose } = props;
+  const server = useRef(props.language);
   const view = useSyncExternalStore(shared.subscribe, () => shared.state);
   const place = useRef<HTMLDivElement>(null);
   const editor = useRef<EditorView | null>(null);
@@ -80,6 +84,7 @@ export function Editor(props: Props) {
     const content = text.toJSON();
     const indent = indentOf(name, content, currentPreferences().tabWidth);
     const language = new Compartment();
+    const features = new Compartment();
     const undo = new Y.UndoManager(text);
     const { anchor = 0, head = 0 } = lastPlace.current ?? {};
     const created = new EditorView({
@@ -102,6 +107,7 @@ export function Editor(props: Props) {
           yCollab(text, null, { undoManager: undo }),
           remoteCursors(text, awareness, readOnly),
           editorMarks(),
+          features.of([]),
           language.of([]),
           preferred.current.of(lastPreferences.current),
           EditorView.domEventHandlers({
@@ -110,7 +116,8 @@ export function Editor(props: Props) {
             },
           }),
           EditorView.updateListener.of((update) => {
-            if (update.selectionSet || update.docChanged || update.focusChanged)
+            // An editor that has just lost the keyboard says so later than the one that has got it.
+            if (takesKeys.current && (update.selectionSet || update.docChanged || update.focusChanged))
               report.current.onCursor(cursorOf(update.state));
             if (
               update.transactions.some(
@@ -133,6 +140,13 @@ export function Editor(props: Props) {
         },
         (error: unknown) => console.warn("cannot load the language", error),
       );
+    import("../languages/editor-features").then(
+      ({ languageFeatures }) => {
+        const extension = languageFeatures(server.current, readOnly);
+        if (!over) created.dispatch({ effects: features.reconfigure(extension) });
+      },
+      (error: unknown) => console.warn("cannot load the language features", error),
+    );
     if (takesKeys.current) {
       takeKeys(created);
       report.current.onCursor(cursorOf(created.state));

@@ -43,6 +43,7 @@ import {
   Square,
   Sun,
   Terminal,
+  TriangleAlert,
   Undo2,
   Upload,
   Users,
@@ -101,6 +102,7 @@ const icons = {
   matchCase: CaseSensitive,
   wholeWord: WholeWord,
   regex: Regex,
+  warning: TriangleAlert,
 } as const;
 
 export type IconName = keyof typeof icons;

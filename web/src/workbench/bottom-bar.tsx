@@ -1,7 +1,7 @@
 // On narrow windows: the bar that chooses the one visible pane.
 import { Icon } from "../ui/icons";
 
-export type Pane = "files" | "search" | "git" | "editor" | "terminal" | "ports";
+export type Pane = "files" | "search" | "git" | "problems" | "editor" | "terminal" | "ports";
 
 const panes = [
   ["files", "Explorer", "files"],
@@ -9,6 +9,7 @@ const panes = [
   ["git", "Git", "branch"],
   ["editor", "Editor", "file"],
   ["terminal", "Terminal", "terminal"],
+  ["problems", "Problems", "warning"],
   ["ports", "Ports", "ports"],
 ] as const;
 

@@ -5,6 +5,7 @@ import { Editor, type Cursor } from "../editor/editor";
 import type { Reveal } from "../editor/reveal";
 import { DiffEditor } from "../git/diff-editor";
 import { fileOfTab, parseDiffTab } from "../git/diff-tab";
+import type { FileLanguage } from "../languages/file-language";
 import type { GitRepositories } from "../git/use-git";
 import type { GitActions } from "../git/use-git-actions";
 import { closeTabs, focusGroup, keepTab } from "../editor/tab-model";
@@ -34,6 +35,8 @@ interface Props {
   reveal: FileReveal | null;
   panes: { side: boolean; panel: boolean; onSide: () => void; onPanel: () => void };
   actions: TabActions;
+  /** The language server of a file. */
+  languageOf: (path: string) => FileLanguage;
   /** Opens a file at a line. */
   onOpenAt: (path: string, line: number) => void;
   /** An editor has come or gone. */
@@ -119,6 +122,7 @@ export function EditorGroups(props: Props) {
                       shared={shared}
                       active={path === group.active && isVisible}
                       focused={isFocused}
+                      language={props.languageOf(path)}
                       reveal={isFocused && reveal?.path === path ? reveal.place : null}
                       onCursor={(cursor) => isFocused && onCursor(cursor)}
                       onEdit={() => change((tabs) => keepTab(tabs, path))}

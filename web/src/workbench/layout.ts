@@ -25,7 +25,7 @@ const fresh: Layout = {
   focusedGroup: 0,
   terminal: null,
 };
-const VIEWS: readonly SideView[] = ["explorer", "search", "git", "ports"];
+const VIEWS: readonly SideView[] = ["explorer", "search", "git", "problems", "ports"];
 const MAX_REMEMBERED = 200;
 const key = (workspace: string) => `burrow.layout.${workspace}`;
 

@@ -15,6 +15,8 @@ import { displayName, nameOf } from "../files/paths";
 import { branchLabel, syncAction, syncLabel } from "../git/git-model";
 import type { GitRepositories } from "../git/use-git";
 import type { GitActions } from "../git/use-git-actions";
+import { LanguageStatus } from "../languages/language-status";
+import type { Languages } from "../languages/use-languages";
 import { Icon } from "../ui/icons";
 import { parsePeer, type Peer } from "../editor/remote-cursors";
 
@@ -32,6 +34,7 @@ interface Props {
   link: ConnectionState;
   git: GitRepositories;
   gitActions: GitActions;
+  languages: Languages;
   path: string | null;
   shared: SharedDocument | undefined;
   cursor: Cursor | null;
@@ -73,6 +76,9 @@ export function StatusBar(props: Props) {
         </span>
       )}
       <span className="spring" />
+      {path && (
+        <LanguageStatus languages={props.languages} path={path} writable={workspace.access === "write"} />
+      )}
       {shared && path && <DocumentStatus key={path} shared={shared} path={path} cursor={cursor} />}
     </footer>
   );

@@ -87,6 +87,9 @@ describe("keys of VS Code", () => {
     expect(run("KeyH", { shiftKey: true }, { ...editor, writable: false })).toBeNull();
     // Readline needs these.
     expect([run("KeyG", {}, terminal), run("KeyH", {}, terminal)]).toEqual([null, null]);
+    keyBinding(key("F8", { shiftKey: true }), actions, editor)?.();
+    expect(actions.nextProblem).toHaveBeenCalledWith(-1);
+    expect(keyBinding(key("F8"), actions, terminal)).toBeNull();
     keyBinding(key("Digit2", { altKey: true }), actions, editor)?.();
     expect(actions.showTab).toHaveBeenCalledWith(1);
   });

@@ -10,6 +10,9 @@ export interface WorkbenchActions {
   focusSearch: (isReplacing: boolean) => void;
   focusSourceControl: () => void;
   focusPorts: () => void;
+  focusProblems: () => void;
+  /** Goes to the next problem, or with -1 to the previous one. */
+  nextProblem: (by: 1 | -1) => void;
   /** Shows the preview of a port. */
   openPreview: (port: number) => void;
   /** Moves the focus to the next region, or with -1 to the previous one. */
@@ -64,6 +67,8 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
   const hasFile = file !== null;
   return [
     { group: "Go", label: "Go to file…", keys: "Ctrl+P", run: actions.openFilePalette },
+    { group: "Go", label: "Next problem", keys: "F8", run: () => actions.nextProblem(1) },
+    { group: "Go", label: "Previous problem", keys: "Shift+F8", run: () => actions.nextProblem(-1) },
     ...when(
       hasFile,
       { group: "Go", label: "Go to line…", keys: "Ctrl+G", run: actions.openLinePalette },
@@ -117,6 +122,7 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
       keys: "Ctrl+Shift+G",
       run: actions.focusSourceControl,
     },
+    { group: "View", label: "Focus Problems", keys: "Ctrl+Shift+M", run: actions.focusProblems },
     { group: "View", label: "Focus Ports", run: actions.focusPorts },
     { group: "View", label: "Focus editor", keys: "F6", run: actions.focusEditor },
     { group: "View", label: "Focus terminal", keys: "Ctrl+`", run: actions.focusTerminal },
@@ -197,6 +203,8 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
         return actions.focusExplorer;
       case "KeyG":
         return actions.focusSourceControl;
+      case "KeyM":
+        return actions.focusProblems;
       case "KeyP":
         return actions.openPalette;
       case "KeyF":
@@ -209,6 +217,7 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
     return () => actions.cycleRegion(shift ? -1 : 1);
   if (inTerminal) return null;
   if (key.key === "F1") return actions.openPalette;
+  if (key.key === "F8" && !ctrl && !alt) return () => actions.nextProblem(shift ? -1 : 1);
   if (ctrl && !shift) {
     switch (key.code) {
       case "KeyP":

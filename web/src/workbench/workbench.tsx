@@ -3,6 +3,7 @@
 // the parts.
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { EditorView } from "@codemirror/view";
+import type { TextLocation } from "../api/agent";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";
 import { isApple } from "../ui/platform";
@@ -45,6 +46,15 @@ import { SourceControl } from "../git/source-control";
 import { useEditorMarks } from "../git/use-editor-marks";
 import { useGit } from "../git/use-git";
 import { useGitActions } from "../git/use-git-actions";
+import { FileLanguage } from "../languages/file-language";
+import {
+  countProblems,
+  nextProblem as nextProblemOf,
+  problemFiles,
+  type Place,
+} from "../languages/places-model";
+import { ProblemsView } from "../languages/problems-view";
+import { openLocation, useLanguages } from "../languages/use-languages";
 import { localAddress, canShowPreviews, previewPage } from "../ports/ports-model";
 import { PortsView } from "../ports/ports-view";
 import { PreviewPane, type ShownPreview } from "../ports/preview-pane";
@@ -75,8 +85,13 @@ const viewNames: Record<SideView, string> = {
   explorer: "Explorer",
   search: "Search",
   git: "Source Control",
+  problems: "Problems",
   ports: "Ports",
 };
+
+/** Panes of narrow windows that show a view of the side bar beside the Explorer. */
+const isSidePane = (pane: Pane): pane is Exclude<SideView, "explorer"> =>
+  pane === "search" || pane === "git" || pane === "problems" || pane === "ports";
 
 interface Props {
   workspace: Workspace;
@@ -132,6 +147,12 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const gitActions = useGitActions(git);
   const decorations = useMemo(() => decorationsOf(git.repository, git.status), [git.repository, git.status]);
   useEditorMarks({ git, actions: gitActions, documents, views, viewCount, writable });
+  const languages = useLanguages(workspace.id);
+  const { diagnostics } = languages.state;
+  const problems = useMemo(() => problemFiles(diagnostics.values()), [diagnostics]);
+  const problemCount = useMemo(() => countProblems(problems), [problems]);
+  /** Shows where something is. */
+  const locate = useRef<(locations: readonly TextLocation[]) => void>(() => undefined);
   const ports = usePorts(workspace.id, ({ port, process }) => {
     if (!writable || !canShowPreviews(ports.settings?.preview ?? null, window.location.hostname)) return;
     const program = process ? displayName(process) : "A program";
@@ -172,6 +193,18 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     openAt(path, { line, column: column - 1, length: 0 }, false);
     focusEditor();
   };
+  useEffect(() => {
+    locate.current = (locations) =>
+      openLocation(locations, (path, line, column) => goToLine(path, { line, column: column + 1 }));
+  });
+  const [fileLanguage] = useState(() => {
+    const known = new Map<string, FileLanguage>();
+    return (path: string) => {
+      const file = known.get(path) ?? new FileLanguage(languages.client, path, (at) => locate.current(at));
+      known.set(path, file);
+      return file;
+    };
+  });
   const showView = (view: SideView) => {
     setView(view);
     setSide(true);
@@ -201,6 +234,23 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const focusPorts = () => {
     showView("ports");
     afterRender(() => root.current?.querySelector<HTMLElement>(".ports-view button")?.focus());
+  };
+  const focusProblems = () => {
+    showView("problems");
+    afterRender(() => root.current?.querySelector<HTMLElement>(".places-view [tabindex='0']")?.focus());
+  };
+  const showPlace = (path: string, { range: { start, end } }: Place, isPreview: boolean) => {
+    const length = end.line === start.line ? end.column - start.column : 0;
+    openAt(path, { line: start.line, column: start.column, length }, isPreview);
+  };
+  const nextProblem = (by: 1 | -1) => {
+    const at = cursor
+      ? { line: cursor.line, column: cursor.column - 1 - cursor.selected }
+      : { line: 1, column: 0 };
+    const next = nextProblemOf(problems, activeFile, at, by);
+    if (!next) return toast("No problems have been found.");
+    showPlace(next.path, next.place, false);
+    focusEditor();
   };
   const openPreview = (port: number, path = "/") => {
     if (!canShowPreviews(ports.settings?.preview ?? null, window.location.hostname)) focusPorts();
@@ -248,6 +298,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     focusSearch,
     focusSourceControl,
     focusPorts,
+    focusProblems,
+    nextProblem,
     openPreview,
     cycleRegion: (by) => focusRegion[nextRegion(by)](),
     newTerminal: () => {
@@ -336,7 +388,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     return rows.filter((row) => row.entry.kind === "file" && row.entry.utf8).map((row) => row.path);
   }, [palette, files.directories]);
 
-  const paneView = pane === "search" || pane === "git" || pane === "ports" ? pane : "explorer";
+  const paneView = isSidePane(pane) ? pane : "explorer";
   const sideView = narrow ? paneView : view;
   const terminalVisible = narrow ? pane === "terminal" : panel;
   const style = useMemo(
@@ -363,6 +415,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
           <ActivityBar
             view={side ? view : null}
             changes={changeCount(git.status)}
+            problems={problemCount.errors + problemCount.warnings}
             onChange={(chosen) => (chosen === null ? setSide(false) : showView(chosen))}
           />
         )}
@@ -415,6 +468,16 @@ export function Workbench({ workspace, connected, onFork }: Props) {
                   }}
                 />
               )}
+              {sideView === "problems" && (
+                <ProblemsView
+                  files={problems}
+                  hasServer={languages.state.servers.some(({ state }) => state === "ready")}
+                  onOpen={(path, place, isPreview) => {
+                    showPlace(path, place, isPreview);
+                    if (!isPreview) focusEditor();
+                  }}
+                />
+              )}
               {sideView === "ports" && (
                 <PortsView workspace={workspace.id} ports={ports} writable={writable} onOpen={openPreview} />
               )}
@@ -436,6 +499,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
               documents={documents}
               git={git}
               gitActions={gitActions}
+              languageOf={fileLanguage}
               onOpenAt={(path, line) => goToLine(path, { line, column: 1 })}
               onViews={() => setViewCount((count) => count + 1)}
               writable={writable}
@@ -500,6 +564,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         link={files.connection}
         git={git}
         gitActions={gitActions}
+        languages={languages}
         path={isDiff ? null : documents.active}
         shared={documents.active ? documents.shared(documents.active) : undefined}
         cursor={documents.active && !isDiff ? cursor : null}
@@ -509,7 +574,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
         onChange={(pane) => {
           setPane(pane);
           if (pane === "files") setView("explorer");
-          if (pane === "search" || pane === "git" || pane === "ports") setView(pane);
+          if (isSidePane(pane)) setView(pane);
         }}
       />
       {palette !== null && (

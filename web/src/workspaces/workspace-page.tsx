@@ -21,6 +21,7 @@ import { Workbench } from "../workbench/workbench";
 import "./workspaces.css";
 import "../workbench/workbench.css";
 import "../git/git.css";
+import "../languages/languages.css";
 
 export default function WorkspacePage({ id }: { id: string }) {
   const live = useLiveWorkspace(id);

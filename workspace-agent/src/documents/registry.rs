@@ -8,10 +8,13 @@ use protocol::{
     search::{EditedDocument, LineEdit},
 };
 
+use tokio::sync::watch;
+
 use super::{
     document::{DocumentHandle, DocumentRefusal, JoinedViewer},
     file::LoadError,
     file_work::FileWork,
+    pulse::DocumentPulse,
     watcher::FileWatcher,
 };
 use crate::{files::home_directory::HomeDirectory, tasks::Tasks};
@@ -27,6 +30,8 @@ pub struct DocumentRegistry {
     tasks: Tasks,
     documents: tokio::sync::Mutex<HashMap<HomePath, DocumentHandle>>,
     watcher: FileWatcher,
+    /// Changes with every document.
+    changes: watch::Sender<u64>,
 }
 
 impl DocumentRegistry {
@@ -37,6 +42,7 @@ impl DocumentRegistry {
             tasks,
             documents: tokio::sync::Mutex::default(),
             watcher: FileWatcher::default(),
+            changes: watch::Sender::default(),
         }
     }
 
@@ -45,6 +51,25 @@ impl DocumentRegistry {
     pub fn count(&self) -> usize {
         let Ok(documents) = self.documents.try_lock() else { return 0 };
         documents.values().filter(|document| !document.has_ended()).count()
+    }
+
+    /// Changes whenever a document does: its text, its file, or who has it open.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The documents that clients have open, by the resolved path of their file.
+    pub async fn viewed(&self) -> Vec<(HomePath, DocumentHandle)> {
+        let documents = self.documents.lock().await;
+        let viewed = documents.iter().filter(|(_, document)| document.pulse.viewers() > 0);
+        viewed.map(|(path, document)| (path.clone(), document.clone())).collect()
+    }
+
+    /// Finds an open document, whichever links lead to its file.
+    pub async fn find(&self, path: &HomePath) -> Option<(HomePath, DocumentHandle)> {
+        let path = self.resolve(path.clone()).await.ok()?;
+        let document = self.documents.lock().await.get(&path).cloned()?;
+        (!document.has_ended()).then_some((path, document))
     }
 
     /// Reports that one of the agent's own routes has written a file.
@@ -126,7 +151,8 @@ impl DocumentRegistry {
             return Err(DocumentRefusal { reason: RefusalReason::TooMany, message });
         }
         let file_changes = self.watcher.watch(self.files.home().path().join(path.as_str()));
-        let document = DocumentHandle::open(&self.files, path, file_changes, &self.tasks).await?;
+        let pulse = DocumentPulse::new(self.changes.clone());
+        let document = DocumentHandle::open(&self.files, path, file_changes, pulse, &self.tasks).await?;
         // The file may have changed between the start of the watch and the load.
         document.poll_file();
         documents.insert(path.clone(), document.clone());

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::Child,
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    children::{self, ChildGuard},
+    children::{self, ChildGuard, ProcessGroup},
     user::{GuestUser, STATUS_NOT_FOUND},
 };
 
@@ -122,24 +122,6 @@ pub struct GitProcess {
     _guard: ChildGuard,
 }
 
-/// Kills the processes of a group when it is dropped.
-struct ProcessGroup(Option<Pid>);
-
-impl ProcessGroup {
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            // Fails if all have ended, which needs no action.
-            let _ = kill_process_group(group, signal);
-        }
-    }
-}
-
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
-}
-
 impl GitProcess {
     /// Starts `git` with these arguments. All its standard streams are pipes.
     pub fn start(
@@ -159,7 +141,7 @@ impl GitProcess {
         let (child, guard) = children::spawn_owned(|| command.spawn(), Child::id).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound { GitError::NotInstalled } else { error.into() }
         })?;
-        let group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id as i32)));
+        let group = ProcessGroup::of(&child);
         Ok(Self { child, group, _guard: guard })
     }
 
@@ -174,7 +156,7 @@ impl GitProcess {
         let status = self.child.wait().await?.code();
         // The id of the group may be another one's from now on, unless members are left: Git's own
         // maintenance in the background goes on.
-        self.group.0 = None;
+        self.group.release();
         if status == Some(STATUS_NOT_FOUND) { Err(GitError::NotInstalled) } else { Ok(status) }
     }
 

@@ -60,14 +60,15 @@ pub fn limit_processes(max: u32) -> anyhow::Result<()> {
     write(Path::new(USER), "pids.max", &max.to_string())
 }
 
-/// Moves the calling process into a new child of `parent`, and removes children that are empty.
+/// Moves the calling process into a new child of `parent`, and removes children that are empty. The memory
+/// that one program can use is divided by `memory_divisor`.
 ///
 /// A child lives for as long as a process of it. The next program that is started removes it, so
 /// there are never more empty children than programs that were running at once.
-pub fn enter_child(parent: &Path) -> anyhow::Result<()> {
+pub fn enter_child(parent: &Path, memory_divisor: u64) -> anyhow::Result<()> {
     remove_empty_children(parent);
     let child = parent.join(format!("program-{}", std::process::id()));
-    let limits = ProgramLimits::read(parent);
+    let limits = ProgramLimits::read(parent, memory_divisor);
     let mut attempts = 1;
     loop {
         let entered = limits.create(&child).and_then(|()| write(&child, "cgroup.procs", "0"));
@@ -87,15 +88,15 @@ struct ProgramLimits {
 }
 
 impl ProgramLimits {
-    fn read(parent: &Path) -> Self {
+    fn read(parent: &Path, memory_divisor: u64) -> Self {
         let limit = |file: &str| std::fs::read_to_string(parent.join(file)).ok()?.trim().parse().ok();
-        Self::within(limit("pids.max"), limit("memory.max"))
+        Self::within(limit("pids.max"), limit("memory.max"), memory_divisor)
     }
 
-    fn within(processes: Option<u64>, memory_bytes: Option<u64>) -> Self {
+    fn within(processes: Option<u64>, memory_bytes: Option<u64>, memory_divisor: u64) -> Self {
         Self {
             processes: processes.map(|all| (all - all / SPARE_PROCESSES_DIVISOR).max(1)),
-            memory_bytes: memory_bytes.map(|all| all - SPARE_BYTES.min(all / 4)),
+            memory_bytes: memory_bytes.map(|all| (all - SPARE_BYTES.min(all / 4)) / memory_divisor),
         }
     }
 
@@ -151,8 +152,10 @@ mod tests {
             (Some(1), None, (Some(1), None)),
             (None, None, (None, None)),
         ] {
-            let limits = ProgramLimits::within(processes, memory);
+            let limits = ProgramLimits::within(processes, memory, 1);
             assert_eq!((limits.processes, limits.memory_bytes), expected);
+            let helper = ProgramLimits::within(processes, memory, 2);
+            assert_eq!(helper.memory_bytes, expected.1.map(|bytes| bytes / 2));
         }
     }
 }

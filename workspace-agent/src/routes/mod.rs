@@ -11,6 +11,7 @@ mod exec;
 mod file_content;
 mod files;
 mod git;
+mod languages;
 pub mod openapi;
 mod ports;
 mod restores;
@@ -94,6 +95,9 @@ fn relayed_file_routes() -> Vec<Route> {
         ("GET", "/v1/git/watch", any(git::watch_repository)),
         ("POST", "/v1/git/run", post(git::run_git).layer(DefaultBodyLimit::max(MAX_RUN_BYTES as usize))),
         ("POST", "/v1/git/answer", post(git::answer_prompt)),
+        ("GET", "/v1/languages/watch", any(languages::watch_languages)),
+        ("POST", "/v1/languages/query", post(languages::query_language)),
+        ("POST", "/v1/languages/restart", post(languages::restart_language)),
     ]
 }
 

@@ -13,6 +13,7 @@ use protocol::{
     exec::{ExecEnd, ExecRequest},
     files::{DirectoryChanges, WatchRequest},
     git::{GitWatchRequest, RepositoryChanged},
+    languages::{LanguageEvent, LanguageWatchRequest},
     openapi::{CODES_EXTENSION, describe_problems, describe_scope, operations},
     ports::PortList,
     terminal::{AttachInfo, ExitStatus},
@@ -25,7 +26,7 @@ use utoipa::{
     },
 };
 
-use super::{documents, exec, file_content, files, git, ports, stats, terminals};
+use super::{documents, exec, file_content, files, git, languages, ports, stats, terminals};
 
 /// Path of the agent's routes as the gateway maps it. `/v1/…` of the agent is below it.
 const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
@@ -59,6 +60,9 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         git::run_git,
         git::answer_prompt,
         git::watch_repository,
+        languages::watch_languages,
+        languages::query_language,
+        languages::restart_language,
         documents::open_document,
         documents::overwrite_document,
         documents::edit_document,
@@ -77,6 +81,8 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         WatchRequest,
         GitWatchRequest,
         RepositoryChanged,
+        LanguageWatchRequest,
+        LanguageEvent,
         DocumentEvent,
         ExecRequest,
         ExecEnd,
@@ -86,6 +92,7 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         (name = "terminals", description = "Terminals of a running workspace. They outlive their clients."),
         (name = "files", description = "Files of a running workspace's home."),
         (name = "git", description = "Git repositories of a running workspace's home."),
+        (name = "languages", description = "Language servers, and what they know of open documents."),
         (name = "documents", description = "Text files that several users edit at once."),
         (name = "exec", description = "Programs without a terminal."),
         (name = "ports", description = "Ports that programs listen on, and their previews."),

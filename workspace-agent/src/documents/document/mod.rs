@@ -29,6 +29,7 @@ use super::{
     file_work::FileWork,
     line_edits::locate_line_edits,
     outbox::{Outbox, OutboxSender, ViewerMessage, outbox},
+    pulse::DocumentPulse,
     renewal::{EditMeter, Renewal},
     shared_text::{MessageEffects, Rejection, SharedText, ViewerId},
 };
@@ -67,6 +68,7 @@ enum Command {
         flushed: oneshot::Sender<Flushed>,
     },
     Flush(oneshot::Sender<Flushed>),
+    Read(oneshot::Sender<DocumentText>),
     Overwrite,
     #[cfg(test)]
     Panic,
@@ -79,6 +81,15 @@ struct Flushed {
     unsaved: Option<String>,
     /// Whether the document stays open, and tries again to save them.
     is_kept: bool,
+}
+
+/// A text, and which one it is.
+#[derive(Debug)]
+pub struct DocumentText {
+    /// The text.
+    pub text: String,
+    /// [`DocumentPulse::edits`] of it.
+    pub edits: u64,
 }
 
 /// A viewer that was added to a document.
@@ -142,6 +153,8 @@ impl DocumentRefusal {
 pub struct DocumentHandle {
     inbox: mpsc::Sender<Command>,
     file_changes: Arc<Notify>,
+    /// What changes, for those who follow the document.
+    pub pulse: Arc<DocumentPulse>,
 }
 
 /// The document's task has ended. Open the document again.
@@ -155,6 +168,7 @@ impl DocumentHandle {
         files: &FileWork,
         path: &HomePath,
         file_changes: Arc<Notify>,
+        pulse: DocumentPulse,
         tasks: &Tasks,
     ) -> Result<Self, DocumentRefusal> {
         let load_path = path.clone();
@@ -163,10 +177,11 @@ impl DocumentHandle {
             .await
             .map_err(|error| DocumentRefusal::from(&error))?;
         let (inbox, commands) = mpsc::channel(MAX_QUEUED_COMMANDS);
-        let document = Document::new(files.clone(), path.clone(), loaded);
+        let pulse = Arc::new(pulse);
+        let document = Document::new(files.clone(), path.clone(), loaded, pulse.clone());
         // A panic of the task closes its inbox too, see `has_ended`.
         tasks.spawn(document.run(commands, file_changes.clone()));
-        Ok(Self { inbox, file_changes })
+        Ok(Self { inbox, file_changes, pulse })
     }
 
     /// Whether the task has ended.
@@ -225,6 +240,13 @@ impl DocumentHandle {
         Ok(edited)
     }
 
+    /// Reads the text, with all edits that have arrived.
+    pub async fn read(&self) -> Result<DocumentText, DocumentEnded> {
+        let (reply, text) = oneshot::channel();
+        self.inbox.send(Command::Read(reply)).await.map_err(|_| DocumentEnded)?;
+        text.await.map_err(|_| DocumentEnded)
+    }
+
     /// Waits until all earlier edits are on disk, or a save has failed.
     pub async fn flush(&self) {
         let (reply, flushed) = oneshot::channel();
@@ -251,6 +273,7 @@ struct Document {
     last_viewer_left_at: Instant,
     edit_meter: EditMeter,
     renewal: Renewal,
+    pulse: Arc<DocumentPulse>,
 }
 
 /// A client of the document.
@@ -279,11 +302,17 @@ impl Viewer {
     }
 }
 
+impl Drop for Document {
+    fn drop(&mut self) {
+        self.pulse.set_viewers(0);
+    }
+}
+
 /// Whether the task continues after an event.
 type Next = ControlFlow<()>;
 
 impl Document {
-    fn new(files: FileWork, path: HomePath, loaded: LoadedFile) -> Self {
+    fn new(files: FileWork, path: HomePath, loaded: LoadedFile, pulse: Arc<DocumentPulse>) -> Self {
         Self {
             epoch: uuid::Uuid::new_v4().simple().to_string(),
             text: SharedText::new(&loaded.text),
@@ -296,6 +325,7 @@ impl Document {
             last_viewer_left_at: Instant::now(),
             edit_meter: EditMeter::default(),
             renewal: Renewal::default(),
+            pulse,
         }
     }
 
@@ -420,6 +450,9 @@ impl Document {
                 self.flushes.push(reply);
                 self.flush();
             }
+            Command::Read(reply) => {
+                let _ = reply.send(DocumentText { text: self.text.text(), edits: self.pulse.edits() });
+            }
             Command::Overwrite => self.overwrite_file(),
             #[cfg(test)]
             Command::Panic => panic!("as the library does on some hostile updates"),
@@ -444,6 +477,7 @@ impl Document {
             let _ = sender.send(ViewerMessage::Event(failure));
         }
         self.viewers.insert(id, Viewer { outbox: sender, edits: 0, complete_edits: None });
+        self.pulse.set_viewers(self.viewers.len());
         Ok(JoinedViewer { id, epoch: self.epoch.clone(), outbox })
     }
 
@@ -546,6 +580,7 @@ impl Document {
 
     /// Tells all viewers that all their edits are on disk.
     fn broadcast_saved(&mut self) {
+        self.pulse.record_save();
         for viewer in self.viewers.keys().copied().collect::<Vec<_>>() {
             self.send_saved(viewer);
         }
@@ -559,6 +594,7 @@ impl Document {
 
     /// Counts an edit, wherever it comes from: each makes the history longer.
     fn count_edit(&mut self, bytes: usize) {
+        self.pulse.record_edit();
         if self.edit_meter.count(bytes) {
             self.measure();
         }
@@ -568,6 +604,7 @@ impl Document {
         if self.viewers.remove(&viewer).is_none() {
             return;
         }
+        self.pulse.set_viewers(self.viewers.len());
         if let Some(message) = self.text.remove_viewer(viewer) {
             self.broadcast.add_presences(message.into());
         }
@@ -676,7 +713,9 @@ mod tests {
         let tasks = Tasks::default();
         let open = async |name| {
             let path = HomePath::parse(name).expect("a valid path");
-            DocumentHandle::open(&files, &path, Arc::default(), &tasks).await.expect("a text file")
+            DocumentHandle::open(&files, &path, Arc::default(), DocumentPulse::default(), &tasks)
+                .await
+                .expect("a text file")
         };
         let (broken, other) = (open("file").await, open("other").await);
         let mut before = broken.join(None).await.expect("running").expect("admitted");
@@ -706,8 +745,9 @@ mod tests {
         let files = FileWork::new(home);
         let path = HomePath::parse("file").expect("a valid path");
         let tasks = Tasks::default();
-        let document =
-            DocumentHandle::open(&files, &path, Arc::default(), &tasks).await.expect("a text file");
+        let document = DocumentHandle::open(&files, &path, Arc::default(), DocumentPulse::default(), &tasks)
+            .await
+            .expect("a text file");
         let edit = LineEdit { line: 1, column: 0, old: "one".to_owned(), new: "two".to_owned() };
         // Both are queued before the document's task continues.
         let (edited, sent) = tokio::join!(document.edit(vec![edit]), document.inbox.send(Command::Panic));
@@ -750,7 +790,9 @@ mod tests {
         home.open_root().expect("the directory exists");
         let path = HomePath::parse("file").expect("a valid path");
         let files = FileWork::new(home);
-        DocumentHandle::open(&files, &path, Arc::default(), &Tasks::default()).await.expect("a text file")
+        DocumentHandle::open(&files, &path, Arc::default(), DocumentPulse::default(), &Tasks::default())
+            .await
+            .expect("a text file")
     }
 
     #[tokio::test]

@@ -207,7 +207,8 @@ fn load(directory: &tempfile::TempDir, file: &str) -> Document {
         bytes: file.len() as u64,
         etag: String::new(),
     };
-    Document::new(FileWork::new(home), HomePath::parse("file").expect("a path"), loaded)
+    let path = HomePath::parse("file").expect("a path");
+    Document::new(FileWork::new(home), path, loaded, Arc::default())
 }
 
 impl Plan {
