@@ -27,8 +27,19 @@ use tokio::{
 use crate::processes::children_of;
 
 /// The rows of `cargo xtask bench`, which its arguments select.
-pub const BENCH_ROWS: [&str; 10] =
-    ["start", "herd", "tiers", "neighbour", "echo", "listing", "snapshot", "memory", "volume", "remote"];
+pub const BENCH_ROWS: [&str; 11] = [
+    "start",
+    "herd",
+    "tiers",
+    "neighbour",
+    "echo",
+    "documents",
+    "listing",
+    "snapshot",
+    "memory",
+    "volume",
+    "remote",
+];
 
 /// How long tests wait for anything. What takes longer has failed.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(180);

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 pub mod bare_vm;
+pub mod documents;
 pub mod echo;
 pub mod footprint;
 pub mod herd;

@@ -49,6 +49,9 @@ async fn measure(selection: &Selection) -> Vec<bench::Row> {
     if selection.has("echo") {
         rows.push(bench::echo::measure().await);
     }
+    if selection.has("documents") {
+        rows.extend(bench::documents::measure(selection.is_quick).await);
+    }
     if selection.has("listing") {
         rows.extend(bench::listing::measure().await);
     }
