@@ -46,6 +46,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Ext4Reader(_) => return reader::child::main(),
         Command::Gateway(_) => return gateway::process::main(),
+        Command::Runner(ref runner) if runner.session => return ::runner::supervisor::session::main(),
         _ => {}
     }
     let mut threads = match arguments.command {

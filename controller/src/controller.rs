@@ -23,7 +23,7 @@ use tokio::{net::UnixListener, sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Audience},
+    api::{self, Audience, Uploads},
     audit,
     config::Config,
     core::{App, Core},
@@ -138,6 +138,7 @@ impl Controller {
             disk: DiskMonitor::default(),
             chunk_readers: ChunkReaders::new(store.clone()),
             store,
+            uploads: Uploads::new(),
             browser: SnapshotBrowser::new(source),
             restores: ActiveRestores::default(),
             scrub_permits: FairPermits::new(MAX_SCRUBS, 1),

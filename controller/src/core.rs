@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use volume::ObjectStore;
 
 use crate::{
+    api::Uploads,
     config::Config,
     db::Database,
     disk::DiskMonitor,
@@ -50,6 +51,8 @@ pub struct Core {
     pub disk: DiskMonitor,
     /// The object store of all homes.
     pub store: Arc<dyn ObjectStore>,
+    /// Objects that runners send at the same time.
+    pub uploads: Uploads,
     /// Opens snapshots for reading files.
     pub browser: SnapshotBrowser,
     /// Opens snapshots for reading chunks.

@@ -1,7 +1,10 @@
-//! What every long-running role needs: shutdown on signals, logging, and supervised tasks.
+//! What every long-running role needs: shutdown on signals, logging, supervised tasks, and ways to give up
+//! what it does not need.
 //!
 //! Knows nothing about Burrow's other crates.
 
+pub mod descriptors;
+pub mod isolation;
 pub mod reload;
 pub mod shutdown;
 pub mod socket;

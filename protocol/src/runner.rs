@@ -2,7 +2,9 @@
 //!
 //! The controller writes a [`RunnerSpec`] to the runner's standard input, once. (A command line is
 //! visible to other processes and must not contain secrets.) After that only the runner makes
-//! requests: `POST /internal/runners/report` with a [`ReportRequest`] is heartbeat, report and long
+//! requests, over the channel that it inherits as [`CONTROLLER_CHANNEL`]. No other process has an end of it,
+//! so what arrives there is this runner's, and its objects are those of its tenant ([`OBJECTS_PATH`]).
+//! `POST /internal/runners/report` with a [`ReportRequest`] is heartbeat, report and long
 //! poll in one. Reports are facts that may arrive twice. The answer contains the
 //! [`DesiredRunnerState`] and not a list of events, so a lost answer loses nothing.
 
@@ -24,6 +26,18 @@ use crate::{
 
 /// Path of the report route.
 pub const REPORT_PATH: &str = "/internal/runners/report";
+
+/// Path of the objects of the runner's tenant; the name follows, without the tenant. `PUT` creates one
+/// unless it exists: 201 or 200. `GET` returns one of at most `max_bytes` (a parameter of the query), or the
+/// `Range` of it.
+pub const OBJECTS_PATH: &str = "/internal/objects/";
+
+/// The descriptor that a runner inherits: one end of a Unix socket, over which it passes connections to the
+/// controller.
+pub const CONTROLLER_CHANNEL: i32 = 3;
+
+/// Name of the front's Unix socket in the directory of its runner.
+pub const FRONT_SOCKET: &str = "front.sock";
 
 /// Longest time that a report may wait for a change of the desired state, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 10_000;
@@ -77,8 +91,6 @@ pub struct RunnerSpec {
     pub written_by: Option<Tier>,
     /// The key that encrypts the home's objects, as 64 hexadecimal digits.
     pub data_key: Redacted<String>,
-    /// The object store: `file:///…` or `s3://…`.
-    pub store: String,
     /// Directory for the runner's sockets and other temporary files. The runner creates it. Only its own user
     /// can list it.
     pub run_dir: PathBuf,
@@ -97,8 +109,6 @@ pub struct RunnerSpec {
     /// A number that no other runner on this host has. It selects the network addresses and the
     /// VMM's uid. 0 ..= [`MAX_SLOT`].
     pub slot: u16,
-    /// Address of the controller: the path of a Unix socket (`/…`) or an `http(s)://` URL.
-    pub controller: String,
     /// Authenticates this runner of this epoch to the controller. It permits nothing else.
     pub token: Redacted<String>,
     /// The controller's public key for grants: an Ed25519 key as hexadecimal digits.
@@ -241,10 +251,8 @@ pub const MAX_REPORTS: usize = 64;
 pub enum Report {
     /// A step of a start or stop has begun.
     Step(StepProgress),
-    /// The agent answers and the home is mounted. The front accepts streams.
+    /// The agent answers and the home is mounted. The front accepts streams, at [`FRONT_SOCKET`].
     Ready {
-        /// Path of the front's Unix socket, or `host:port`.
-        front: String,
         /// `kvm` or `tcg`; `none` for the fake runtime.
         accelerator: String,
     },

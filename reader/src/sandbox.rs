@@ -8,15 +8,15 @@
 
 use std::{env::consts::ARCH, fs, path::PathBuf};
 
+use daemon::isolation::become_user;
 use nix::sched::CloneFlags;
 use rustix::{
     process::{
-        DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid, chroot, geteuid, set_dumpable_behavior,
+        DumpableBehavior, Resource, Rlimit, Signal, chroot, geteuid, set_dumpable_behavior,
         set_parent_process_death_signal, setrlimit,
     },
     thread::{
-        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
-        set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
     },
 };
 use seccompiler::{
@@ -176,17 +176,7 @@ fn set_limits() -> bool {
 
 /// Changes to [`READER_UID`]. False if this process may not.
 fn change_user() -> bool {
-    let (user, group) = (Uid::from_raw(READER_UID), Gid::from_raw(READER_UID));
-    if !geteuid().is_root() {
-        return false;
-    }
-    // Before the change, which drops the right to do so.
-    for capability in CapabilitySet::all() {
-        let _ = remove_capability_from_bounding_set(capability);
-    }
-    set_thread_groups(&[]).is_ok()
-        && set_thread_res_gid(group, group, group).is_ok()
-        && set_thread_res_uid(user, user, user).is_ok()
+    geteuid().is_root() && become_user(READER_UID, None).is_ok()
 }
 
 fn drop_privileges() -> bool {

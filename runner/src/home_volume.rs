@@ -3,7 +3,7 @@
 //! sandbox.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,9 +15,13 @@ use protocol::{
 };
 use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
-use volume::{DataKey, IdleCache, Progress, Snapshot, Volume, VolumeError, VolumeOptions};
+use volume::{DataKey, ObjectStore, Progress, Snapshot, Volume, VolumeError, VolumeOptions};
 
-use crate::reporter::{ControllerState, Reporter};
+use crate::{
+    controller_link::ControllerLink,
+    objects::TenantObjects,
+    reporter::{ControllerState, Reporter},
+};
 
 /// The controller commits in the exchange that reports the snapshot; it may be restarting.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,8 +37,6 @@ const MIB: u64 = 1024 * 1024;
 pub enum HomeError {
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    #[error(transparent)]
-    Store(#[from] volume::StoreError),
     #[error("Cannot use the home's key: {0}")]
     Key(#[from] volume::KeyError),
     #[error("Cannot save the home: the controller did not commit the snapshot in time")]
@@ -59,8 +61,8 @@ pub struct TakenSnapshot {
 impl HomeVolume {
     /// Opens the volume of the workspace in `spec` at its committed snapshot. A newer local cache
     /// is used where it exists.
-    pub async fn open(spec: &RunnerSpec) -> Result<Self, HomeError> {
-        let store = volume::store::open(&spec.store).await?;
+    pub async fn open(spec: &RunnerSpec, controller: &ControllerLink) -> Result<Self, HomeError> {
+        let store: Arc<dyn ObjectStore> = Arc::new(TenantObjects::new(controller.clone(), spec.tenant));
         let key = DataKey::from_hex(spec.data_key.expose())?;
         let options = || VolumeOptions {
             tenant: spec.tenant,
@@ -83,19 +85,6 @@ impl HomeVolume {
                 }
                 opened => return Ok(Self { volume: opened? }),
             }
-        }
-    }
-
-    /// Removes the cache of a home whose workspace was deleted. Call it after [`Self::close`].
-    pub async fn remove_cache(spec: &RunnerSpec) {
-        let directory = spec.cache_dir.clone();
-        let removed = tokio::task::spawn_blocking(move || {
-            let cache = IdleCache::open(&directory, None).map_err(std::io::Error::other)?;
-            cache.map_or(Ok(()), IdleCache::remove)
-        });
-        if let Ok(Err(error)) = removed.await {
-            // The controller's janitor tries it again.
-            tracing::warn!(%error, "cannot remove the cache of a deleted workspace");
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod agent;
 pub mod cgroup;
+mod controller_link;
 mod disk_share;
 pub mod export;
 mod front;
@@ -21,14 +22,17 @@ mod home_volume;
 pub mod images;
 pub mod network;
 mod network_follower;
+mod objects;
 mod replicator;
 mod reporter;
 mod run_directory;
 mod runtime;
 mod session;
 mod slot;
+pub mod supervisor;
 mod upload_pace;
 
+pub use controller_link::ControllerLink;
 pub use run_directory::sweep;
 pub use runtime::{
     Accelerator, accelerator,

@@ -455,8 +455,6 @@ fn notice_for(error: &ReplicationError) -> Option<HomeNotice> {
         ReplicationError::Volume(error) | ReplicationError::Home(HomeError::Volume(error)) => {
             for_volume(error)
         }
-        ReplicationError::Home(HomeError::Store(StoreError::Full(_))) => Some(HomeNotice::HostDiskFull),
-        ReplicationError::Home(HomeError::Store(_)) => Some(HomeNotice::StoreUnavailable),
         ReplicationError::Home(_) | ReplicationError::Runtime(_) => None,
     }
 }

@@ -4,13 +4,14 @@
 //! input has ended. The sweep waits until they have, and removes their directories.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown},
     path::Path,
     time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio::time::{Instant, sleep};
 
 /// The lock file in a runner's directory. The kernel releases the lock when the runner dies,
@@ -19,14 +20,24 @@ const LOCK_FILE: &str = "alive";
 /// Ending a sandbox at once takes a moment. A runner that takes longer hangs, and its workspace
 /// will fail to start.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The bit of a directory's mode that passes its group on.
+const SET_GROUP_ID: u32 = 0o2000;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Creates a runner's directory, empty, and locks it. Processes of `gateway_group` can reach what is in
-/// it. The runner counts as alive while the lock is held.
-pub fn create(path: &Path, gateway_group: Option<u32>) -> io::Result<File> {
+/// Creates a runner's directory, empty, and locks it. It belongs to the user of the runner's session, if
+/// that is another one. Processes of `gateway_group` can reach what is in it. The runner counts as alive
+/// while the lock is held.
+pub fn create(path: &Path, session: Option<u32>, gateway_group: Option<u32>) -> io::Result<File> {
     remove(path);
     daemon::socket::create_directory(path, gateway_group)?;
-    lock(path)
+    let lock = lock(path)?;
+    if let Some(session) = session {
+        chown(path, Some(session), None)?;
+        // What the session creates belongs to the directory's group, in which the session is not.
+        let mode = fs::metadata(path)?.permissions().mode();
+        fs::set_permissions(path, Permissions::from_mode(mode | SET_GROUP_ID))?;
+    }
+    Ok(lock)
 }
 
 /// Removes a runner's directory. A failure is logged: the next sweep tries again.
@@ -63,7 +74,11 @@ pub async fn sweep(run_dir: &Path) {
 }
 
 fn is_alive(directory: &Path) -> bool {
-    let Ok(file) = File::open(directory.join(LOCK_FILE)) else { return false };
+    // A session that was taken over may have left anything here.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(flags.bits().cast_signed());
+    let Ok(file) = options.open(directory.join(LOCK_FILE)) else { return false };
     flock(&file, FlockOperation::NonBlockingLockShared).is_err()
 }
 

@@ -1,6 +1,10 @@
 //! The processes of a running server.
 
-use std::fs;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The children of a process, of all its threads. None if it has ended.
 pub fn children_of(pid: u32) -> Vec<u32> {
@@ -26,4 +30,41 @@ pub fn role_of(parent: u32, role: &str) -> Option<u32> {
 pub fn parent_of(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+/// The fields of `/proc/<pid>/status` of a process that lives.
+pub fn status_of(pid: u32) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
+}
+
+/// Fails unless a process is this user and group, in no other group, without capabilities and without a way
+/// to gain any.
+#[track_caller]
+pub fn assert_unprivileged(pid: u32, user: u32) {
+    let status = status_of(pid);
+    for ids in ["Uid", "Gid"] {
+        assert_eq!(status[ids], vec![user.to_string(); 4].join("\t"), "{ids}");
+    }
+    assert_eq!((status["Groups"].as_str(), status["NoNewPrivs"].as_str()), ("", "1"));
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(status[set], "0".repeat(16), "{set}");
+    }
+}
+
+/// All files that a process sees below its root directory, but not what is inside `shown`.
+pub fn visible_files(pid: u32, shown: &[&Path]) -> Vec<PathBuf> {
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let (mut found, mut directories) = (Vec::new(), vec![root.clone()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("readable").flatten() {
+            let path = PathBuf::from("/").join(entry.path().strip_prefix(&root).expect("below it"));
+            if entry.file_type().expect("known").is_dir() && !shown.contains(&path.as_path()) {
+                directories.push(entry.path());
+            }
+            found.push(path);
+        }
+    }
+    found
 }

@@ -1,36 +1,17 @@
 //! The gateway's process: what it may do, and that nobody notices its end.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::fs;
 
-use burrow_tests::{Stack, StackOptions, processes::role_of, send_signal, short_directory, wait_until};
+use burrow_tests::{
+    Stack, StackOptions,
+    processes::{assert_unprivileged, role_of, visible_files},
+    send_signal, short_directory, wait_until,
+};
 use rustix::process::Signal;
 
 /// The process id of the stack's gateway.
 fn gateway(stack: &Stack) -> Option<u32> {
     role_of(stack.pid(), "gateway")
-}
-
-/// The fields of `/proc/<pid>/status`.
-fn status(pid: u32) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let fields = text.lines().filter_map(|line| line.split_once(':'));
-    fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
-}
-
-/// All files that a process sees below its root directory, but not inside `shown`.
-fn visible(pid: u32, shown: &std::path::Path) -> Vec<PathBuf> {
-    let root = PathBuf::from(format!("/proc/{pid}/root"));
-    let (mut found, mut directories) = (Vec::new(), vec![root.clone()]);
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).expect("readable").flatten() {
-            let path = PathBuf::from("/").join(entry.path().strip_prefix(&root).expect("below it"));
-            if entry.file_type().expect("known").is_dir() && path != shown {
-                directories.push(entry.path());
-            }
-            found.push(path);
-        }
-    }
-    found
 }
 
 #[tokio::test]
@@ -42,16 +23,11 @@ async fn gateway_has_no_privileges_and_is_replaced() {
     stack.run_ok(&["create", "demo"]).await;
     let first = gateway(&stack).expect("it runs");
     if rustix::process::geteuid().is_root() {
-        let status = status(first);
-        assert_eq!(status["Uid"], "619997\t619997\t619997\t619997");
-        assert_eq!((status["Groups"].as_str(), status["NoNewPrivs"].as_str()), ("", "1"));
-        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            assert_eq!(status[set], "0".repeat(16), "{set}");
-        }
+        assert_unprivileged(first, 619_997);
         let network = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).expect("readable by root");
         assert_ne!(network(first), network(stack.pid()), "it reaches nothing of the host's network");
         let run = data.canonicalize().expect("there").join("run");
-        let seen = visible(first, &run);
+        let seen = visible_files(first, &[&run]);
         assert!(seen.contains(&run), "{seen:?}");
         assert!(seen.iter().all(|path| run.starts_with(path)), "only the way to its sockets: {seen:?}");
         let environment = fs::read(format!("/proc/{first}/environ")).expect("readable by root");

@@ -91,14 +91,16 @@ mod volume;
 mod testing;
 
 pub use blocks::{BLOCK_BYTES, MAX_VOLUME_BYTES};
-pub use cache::{IdleCache, finish_removals};
+pub use cache::{IdleCache, finish_removals, give_cache};
 pub use error::{LogError, VolumeError};
 pub use format::{
     key::{DataKey, KeyError, MasterKey},
-    manifest::ManifestError,
+    manifest::{MAX_MANIFEST_BYTES, ManifestError},
+    pack::MAX_PACK_BYTES,
 };
 pub use maintain::disk_space::FreeSpace;
 pub use maintain::repair::{MAX_LOST_RUNS, RepairReport};
+pub use objects::fetch_plan::MAX_FETCH_BYTES;
 pub use snapshot::{Cut, Progress, Snapshot, SnapshotTurn};
 pub use store::{ObjectStore, StoreError};
 pub use transfer::{

@@ -8,9 +8,9 @@ use std::{
     thread,
 };
 
-use ::runner::cgroup::RunnerCgroup;
+use ::runner::{ControllerLink, cgroup::RunnerCgroup, supervisor::supervise};
 use clap::Args;
-use protocol::runner::{RunnerSpec, RuntimeKind};
+use protocol::runner::{CONTROLLER_CHANNEL, RunnerSpec, RuntimeKind};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -22,12 +22,21 @@ const MAX_SPEC_BYTES: u64 = 1024 * 1024;
 /// Run one workspace; reads its launch spec from standard input
 #[derive(Debug, Args)]
 #[command(hide = true)]
-pub struct Runner {}
+pub struct Runner {
+    /// Run the session of a supervisor
+    #[arg(long)]
+    pub session: bool,
+}
 
 impl Runner {
     /// Runs until the workspace has stopped.
     pub async fn run(self, _context: &Context) -> Result<(), CommandError> {
         daemon::telemetry::init("warn");
+        let channel = daemon::descriptors::take_inherited(CONTROLLER_CHANNEL).map_err(|error| {
+            CommandError::error("Cannot use the channel to the controller")
+                .because(&error)
+                .hint("runners are started by `burrow up`")
+        })?;
         let shutdown = daemon::shutdown_on_signals()
             .map_err(|error| CommandError::error("Cannot listen for signals").because(&error))?;
         let spec = read_spec(io::stdin(), shutdown.clone()).await.map_err(|error| {
@@ -38,7 +47,12 @@ impl Runner {
         // A fake runtime isolates nothing: its agent would be limited with the runner.
         let _cgroup = (spec.runtime != RuntimeKind::Fake).then(|| RunnerCgroup::enter(&spec));
         // The controller has a report of the error already. This is for the log.
-        ::runner::run(spec, shutdown).await.map_err(|error| CommandError::error(error.to_string()))
+        let failed = |error: &dyn std::fmt::Display| CommandError::error(error.to_string());
+        if spec.runtime == RuntimeKind::Microvm {
+            return supervise(spec, channel, shutdown).await.map_err(|error| failed(&error));
+        }
+        let controller = ControllerLink::new(channel.into());
+        ::runner::run(spec, controller, None, shutdown).await.map_err(|error| failed(&error))
     }
 }
 

@@ -22,6 +22,7 @@ mod internal;
 mod invitations;
 mod layers;
 mod network;
+mod objects;
 mod openapi;
 mod ports;
 mod restores;
@@ -45,7 +46,7 @@ use axum::{
     routing::{get, post},
 };
 use protocol::{
-    Code,
+    Code, TenantId, WorkspaceId,
     api::{
         Version,
         class::MAX_ROSTER_BYTES,
@@ -62,6 +63,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::core::App;
 use error::ApiError;
+use objects::TenantObjects;
+pub use objects::Uploads;
 pub use openapi::openapi;
 
 /// Version of the API; see [`Version`].
@@ -164,7 +167,7 @@ fn public() -> OpenApiRouter<App> {
 /// The processes that can open a socket of the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Processes of our own user: `burrow` on this host, and runners.
+    /// Processes of our own user: `burrow` on this host.
     Host,
     /// The gateway, which talks to everybody and may therefore get none of our secrets.
     Gateway,
@@ -177,9 +180,7 @@ pub fn router(app: App, audience: Audience) -> Router {
         .0
         .route_layer(middleware::from_fn_with_state(app.clone(), layers::authenticate));
     let internal = match audience {
-        Audience::Host => Router::new()
-            .route(SIGN_IN_LINK_PATH, post(internal::sign_in_link))
-            .route(REPORT_PATH, post(internal::report)),
+        Audience::Host => Router::new().route(SIGN_IN_LINK_PATH, post(internal::sign_in_link)),
         Audience::Gateway => Router::new()
             .route(GRANTS_PATH, post(internal::grants))
             .route(PREVIEW_GRANTS_PATH, post(internal::preview_grant))
@@ -193,6 +194,20 @@ pub fn router(app: App, audience: Audience) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::MethodNotAllowed, "This address does not support the method.")
         })
+        .fallback(unknown)
+        .layer(layers::catch_panics())
+        .layer(middleware::from_fn(layers::request_id))
+        .with_state(app)
+}
+
+/// All that a runner may ask of this process, over a channel that only it has: to report, and objects of
+/// its tenant.
+pub fn runner_router(app: App, tenant: TenantId, workspace: WorkspaceId) -> Router {
+    let objects = objects::router(TenantObjects::new(&app, tenant, workspace));
+    Router::new()
+        .route(REPORT_PATH, post(internal::report))
+        .layer(DefaultBodyLimit::max(MAX_INTERNAL_BODY_BYTES))
+        .merge(objects)
         .fallback(unknown)
         .layer(layers::catch_panics())
         .layer(middleware::from_fn(layers::request_id))

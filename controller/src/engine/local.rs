@@ -4,19 +4,24 @@
 //! runner that the controller has died: the runner ends its sandbox and exits. Each child has its
 //! own process group, so a Ctrl-C in the terminal reaches only the controller, which then ends its
 //! runners in launch.
+//!
+//! A child also inherits one end of a channel, over which it reaches the services that it was launched with
+//! and nothing else of this process.
 
 use std::{
     collections::HashMap,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use axum::Router;
 use daemon::Tasks;
 use protocol::{
     Epoch, Redacted, WorkspaceId,
-    runner::{MAX_SLOT, RunnerSpec, RuntimeKind},
+    runner::{CONTROLLER_CHANNEL, FRONT_SOCKET, MAX_SLOT, RunnerSpec, RuntimeKind},
     workspace::Tier,
 };
 use tokio::{
@@ -25,9 +30,9 @@ use tokio::{
     sync::mpsc,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{LaunchError, LaunchSpec, RunnerExit};
+use super::{LaunchError, LaunchSpec, RunnerExit, channel};
 use crate::config::{Config, EngineConfig};
 
 /// A runner reads its specification at once, and a pipe holds all of it anyway.
@@ -41,8 +46,7 @@ const END_GRACE: Duration = Duration::from_secs(15);
 pub const RUNNER_LEASE_MS: Option<u64> = None;
 /// Exits that the reconciler has not received yet.
 const MAX_EXITS: usize = 256;
-/// Environment variables that a runner inherits. The object store's are the only secrets among
-/// them.
+/// Environment variables that a runner inherits. None of them is a secret.
 const ENVIRONMENT: [&str; 8] = [
     "PATH",
     "HOME",
@@ -53,8 +57,6 @@ const ENVIRONMENT: [&str; 8] = [
     "SSL_CERT_FILE",
     daemon::telemetry::FILTER_VARIABLE,
 ];
-/// Prefix of the object store's variables.
-const STORE_ENVIRONMENT_PREFIX: &str = "AWS_";
 
 /// The runners of this host. Clones share them.
 #[derive(Clone)]
@@ -62,11 +64,9 @@ pub struct LocalEngine(Arc<Inner>);
 
 struct Inner {
     config: EngineConfig,
-    store: String,
     run_dir: PathBuf,
     gateway_group: Option<u32>,
     cache_dir: PathBuf,
-    controller: String,
     stream_seconds: u32,
     upload_mib_per_hour: u32,
     idle_stop_seconds: u64,
@@ -88,11 +88,9 @@ impl LocalEngine {
         let (exits, receiver) = mpsc::channel(MAX_EXITS);
         let inner = Inner {
             config: config.engine.clone(),
-            store: config.store.clone(),
             run_dir: config.run_dir.clone(),
             gateway_group: config.gateway_group,
             cache_dir: config.cache_dir.clone(),
-            controller: config.socket().display().to_string(),
             stream_seconds: config.history.stream_seconds,
             upload_mib_per_hour: config.history.upload_mib_per_hour,
             idle_stop_seconds: config.limits.idle.stop_after.as_secs(),
@@ -113,8 +111,13 @@ impl LocalEngine {
         !self.children().is_empty()
     }
 
-    /// Starts a runner. Its end arrives as a [`RunnerExit`].
-    pub fn launch(&self, launch: LaunchSpec, data_key: Redacted<String>) -> Result<(), LaunchError> {
+    /// Starts a runner, which may make requests to `services`. Its end arrives as a [`RunnerExit`].
+    pub fn launch(
+        &self,
+        launch: LaunchSpec,
+        data_key: Redacted<String>,
+        services: Router,
+    ) -> Result<(), LaunchError> {
         let (workspace, epoch) = (launch.workspace, launch.epoch);
         let mut children = self.children();
         if children.contains_key(&workspace) {
@@ -125,7 +128,8 @@ impl LocalEngine {
             .ok_or(LaunchError::NoSlot(usize::from(MAX_SLOT) + 1))?;
         let spec = self.runner_spec(launch, data_key, slot)?;
         let run_dir = spec.run_dir.clone();
-        let mut child = self.command().spawn()?;
+        let (channel, runners_end) = UnixStream::pair()?;
+        let mut child = self.command(runners_end.into()).spawn()?;
         let input = child.stdin.take().expect("piped");
         let end = CancellationToken::new();
         children.insert(workspace, RunnerChild { epoch, slot, end: end.clone() });
@@ -133,7 +137,9 @@ impl LocalEngine {
         tracing::info!(%workspace, %epoch, slot, pid = child.id(), "runner started");
         let engine = self.clone();
         self.0.tasks.spawn("runner process", async move {
+            let serving = AbortOnDropHandle::new(tokio::spawn(channel::serve(channel, services)));
             supervise(child, input, &spec, end).await;
+            drop(serving);
             // A runner that ended in order has removed its directory. One that was killed has not.
             let _ = tokio::fs::remove_dir_all(run_dir).await;
             engine.children().remove(&workspace);
@@ -141,6 +147,16 @@ impl LocalEngine {
             let _ = engine.0.exits.send(RunnerExit { workspace, epoch }).await;
         });
         Ok(())
+    }
+
+    /// The socket of the front of a workspace's runner. The runner does not choose it, because it could name
+    /// a socket of somebody else.
+    pub fn front(&self, workspace: WorkspaceId) -> PathBuf {
+        self.run_dir(workspace).join(FRONT_SOCKET)
+    }
+
+    fn run_dir(&self, workspace: WorkspaceId) -> PathBuf {
+        self.0.run_dir.join(workspace.to_string())
     }
 
     /// Ends the runner of this epoch or an earlier one: closes its input, and kills it if it does
@@ -187,15 +203,13 @@ impl LocalEngine {
             head_of: launch.head_of,
             lineage: launch.lineage,
             data_key,
-            store: inner.store.clone(),
-            run_dir: inner.run_dir.join(launch.workspace.to_string()),
+            run_dir: self.run_dir(launch.workspace),
             gateway_group: inner.gateway_group,
             cache_dir: inner.cache_dir.join(launch.volume.to_string()),
             image_dir,
             initramfs: inner.config.initramfs.clone(),
             agent: inner.config.agent.clone(),
             slot,
-            controller: inner.controller.clone(),
             token: launch.token,
             grant_key: launch.grant_key,
             lease_ms: RUNNER_LEASE_MS,
@@ -212,21 +226,18 @@ impl LocalEngine {
         })
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, channel: OwnedFd) -> Command {
         let mut command = Command::new(&self.0.config.runner);
         command
             .args(&self.0.config.runner_arguments)
             .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| {
-                name.to_str().is_some_and(|name| {
-                    ENVIRONMENT.contains(&name) || name.starts_with(STORE_ENVIRONMENT_PREFIX)
-                })
-            }))
+            .envs(ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .process_group(0)
             .kill_on_drop(true);
+        daemon::descriptors::pass_as(&mut command, channel, CONTROLLER_CHANNEL);
         command
     }
 }

@@ -1,6 +1,7 @@
 //! Starts runners and ends them, and reports when one has ended. It decides nothing and knows no
 //! database.
 
+mod channel;
 pub mod local;
 
 use protocol::{

@@ -88,6 +88,8 @@ async fn each_socket_has_its_own_internal_routes() {
     for (client, path) in [
         (&gateway, sign_in_link),
         (&gateway, "/internal/runners/report"),
+        (&host, "/internal/runners/report"),
+        (&host, "/internal/objects/packs/a"),
         (&host, "/internal/grants"),
         (&host, "/internal/sessions/check"),
     ] {

@@ -16,6 +16,7 @@ mod limits;
 mod master_key;
 mod metrics;
 mod network;
+mod objects;
 mod openapi;
 mod postgres;
 mod previews;

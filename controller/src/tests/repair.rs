@@ -35,7 +35,7 @@ impl Machine {
             lineage: spec.lineage,
             cache: spec.cache_dir.clone(),
             key: DataKey::from_hex(spec.data_key.expose()).expect("a key"),
-            store: volume::store::open(&spec.store).await.expect("a store"),
+            store: volume::store::open(&world.config.store).await.expect("a store"),
         };
         let volume = Volume::open(opening).await.expect("opens");
         Self { runner, volume, objects: world.directory.path().join("objects") }

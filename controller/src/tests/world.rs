@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, body::Incoming};
 use hyper_util::rt::TokioIo;
 use protocol::{
-    Epoch, ManifestId, Redacted, WorkspaceId,
+    Epoch, ManifestId, Redacted, TenantId, WorkspaceId,
     api::{
         auth::Session,
         snapshot::{Consistency, Snapshot, SnapshotKind, SnapshotList},
@@ -121,6 +121,21 @@ impl World {
         let source = Some(Source::Memory(self.files.clone()));
         let started = Controller::start_with(self.config.clone(), source, self.shutdown.clone()).await;
         self.controller = Some(started.expect("starts"));
+        self.serve_runners();
+    }
+
+    /// The processes that stand for runners make no requests. The tests make them, at this socket.
+    pub fn runner_socket(&self) -> PathBuf {
+        self.config.run_dir.join("runners.sock")
+    }
+
+    fn serve_runners(&self) {
+        let _ = std::fs::remove_file(self.runner_socket());
+        let listener = tokio::net::UnixListener::bind(self.runner_socket()).expect("bound");
+        let router = crate::api::runner_router(self.app(), TenantId::random(), WorkspaceId::random());
+        let shutdown = self.shutdown.clone();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
+        tokio::spawn(std::future::IntoFuture::into_future(serving));
     }
 
     /// Ends the controller in order.
@@ -209,7 +224,7 @@ impl World {
             })
         };
         let (spec, pid) = eventually("a runner is started", async || find()).await;
-        Runner { spec, pid, socket: self.config.socket() }
+        Runner { spec, pid, socket: self.runner_socket() }
     }
 }
 
@@ -527,8 +542,7 @@ impl Runner {
     }
 
     pub async fn ready(&self) {
-        let front = self.spec.run_dir.join("front.sock").display().to_string();
-        self.report(vec![Report::Ready { front, accelerator: "none".to_owned() }]).await.expect("accepted");
+        self.report(vec![Report::Ready { accelerator: "none".to_owned() }]).await.expect("accepted");
     }
 
     /// Waits for another command than `acting_on`.

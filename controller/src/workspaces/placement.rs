@@ -21,6 +21,7 @@ use super::{
     network, view,
 };
 use crate::{
+    api,
     core::{App, Core},
     db::text::Text,
     engine::{LaunchError, LaunchSpec},
@@ -237,7 +238,8 @@ pub async fn launch(app: App, placement: Placement) {
     };
     let launched = match decrypted {
         Ok(TenantKey::Open(key)) => {
-            app.engine.launch(spec, key.to_hex()).map_err(|error| launch_failure(&error))
+            let services = api::runner_router(app.clone(), spec.tenant, spec.workspace);
+            app.engine.launch(spec, key.to_hex(), services).map_err(|error| launch_failure(&error))
         }
         Ok(TenantKey::Destroyed) => Err(tenants::key_destroyed_failure()),
         Err(error) => {

@@ -161,7 +161,10 @@ async fn record_report(
 ) -> Result<Vec<Effect>, sqlx::Error> {
     let event = match report.clone() {
         Report::Step(progress) => RunnerEvent::Step(progress),
-        Report::Ready { front, accelerator } => RunnerEvent::Ready(Serving { front, accelerator }),
+        Report::Ready { accelerator } => {
+            let front = core.engine.front(locked.workspace).display().to_string();
+            RunnerEvent::Ready(Serving { front, accelerator })
+        }
         Report::Home {
             at,
             dirty_bytes,

@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use daemon::isolation::close_foreign_descriptors;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +57,7 @@ fn run() -> anyhow::Result<()> {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
         tracing::debug!(%error, "cannot say that the gateway goes before the server");
     }
-    sandbox::close_foreign_descriptors(&spec.descriptors())?;
+    close_foreign_descriptors(&spec.descriptors()).context("Cannot close inherited files")?;
     if let Some(user) = spec.user {
         sandbox::enter(user, &spec.socket_directory)?;
     }

@@ -2,7 +2,8 @@
 //! depend on. Knows no workspace and no controller.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener},
+    os::fd::OwnedFd,
     sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,12 +18,12 @@ use tokio::{
 use super::{
     NetworkError,
     addresses::{ResolvedAddresses, TooManyAddresses},
+    control::{Enforcer, RulesChange},
     name_server::{NameServer, NameServerSockets},
     names_proxy::{self, NamesProxy},
-    namespace::{Namespace, Traffic},
+    namespace::Traffic,
     refusals::Refusals,
     resolvers::NameServers,
-    rules::{self, NamespaceRules},
 };
 
 /// The egress of one sandbox. Its resolver and proxy end when this is dropped.
@@ -35,17 +36,16 @@ pub struct Egress {
 impl Egress {
     /// Serves names and redirected connections on `sockets`, for a namespace whose rules enforce `policy`
     /// already, as the first generation.
-    pub(super) fn start(
-        namespace: Namespace,
+    pub fn start(
+        enforcer: Enforcer,
         (policy, bounds): (EffectivePolicy, NetworkBounds),
         sockets: Sockets,
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
         let state = State { policy, generation: FIRST_GENERATION, addresses: ResolvedAddresses::default() };
         let enforcement = Arc::new(Enforcement {
-            namespace,
+            enforcer,
             bounds,
-            nameservers: servers.for_guests,
             state: Mutex::new(state),
             refusals: SyncMutex::default(),
             changes: watch::Sender::new(()),
@@ -63,7 +63,7 @@ impl Egress {
         let result = self.enforcement.enforce(&mut state, policy).await;
         if let Err(error) = result {
             if self.enforcement.enforce(&mut state, EffectivePolicy::None).await.is_err() {
-                self.enforcement.namespace.disconnect().await?;
+                self.enforcement.enforcer.disconnect().await?;
             }
             return Err(error);
         }
@@ -77,12 +77,12 @@ impl Egress {
 
     /// Bytes that the sandbox has sent and received.
     pub async fn read_traffic(&self) -> Result<Traffic, NetworkError> {
-        self.enforcement.namespace.read_traffic().await
+        self.enforcement.enforcer.read_traffic().await
     }
 }
 
 /// Sockets that were created inside the namespace.
-pub(super) struct Sockets {
+pub struct Sockets {
     names: NameServerSockets,
     proxy: TcpListener,
 }
@@ -92,6 +92,17 @@ impl Sockets {
     pub fn bind() -> Result<Self, NetworkError> {
         Ok(Self { names: NameServerSockets::bind()?, proxy: names_proxy::bind()? })
     }
+
+    /// The sockets, to pass them to another process.
+    pub fn into_descriptors(self) -> [OwnedFd; 3] {
+        let Self { names: NameServerSockets { udp, tcp }, proxy } = self;
+        [udp.into(), tcp.into(), proxy.into()]
+    }
+
+    /// The sockets that another process has passed.
+    pub fn from_descriptors([udp, tcp, proxy]: [OwnedFd; 3]) -> Self {
+        Self { names: NameServerSockets { udp: udp.into(), tcp: tcp.into() }, proxy: proxy.into() }
+    }
 }
 
 /// The generation of the rules that a namespace begins with.
@@ -99,9 +110,8 @@ pub(super) const FIRST_GENERATION: u32 = 1;
 
 /// What [`Egress`] and its resolver share.
 pub(super) struct Enforcement {
-    namespace: Namespace,
+    enforcer: Enforcer,
     bounds: NetworkBounds,
-    nameservers: Vec<IpAddr>,
     /// Locked while rules are loaded: the rules and this value change together.
     state: Mutex<State>,
     refusals: SyncMutex<Refusals>,
@@ -145,7 +155,7 @@ impl Enforcement {
 
     /// Creates a socket inside the sandbox's namespace.
     pub async fn open_socket(&self) -> Result<TcpSocket, NetworkError> {
-        self.namespace.open_socket().await
+        self.enforcer.open_socket().await
     }
 
     /// Checks that a server's name is allowed and belongs to the address. If not, returns the name to
@@ -186,7 +196,7 @@ impl Enforcement {
         if renewed.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.namespace.load(rules::for_addresses(&renewed)).await {
+        if let Err(error) = self.enforcer.change_rules(RulesChange::Addresses(renewed)).await {
             tracing::warn!(%error, "cannot add addresses to the firewall rules; loading all rules again");
             let policy = state.policy.clone();
             self.enforce(&mut state, policy).await?;
@@ -199,14 +209,8 @@ impl Enforcement {
         let addresses = state.addresses.retain_allowed(Instant::now(), &policy);
         // Not reused after a failure: whether those rules were loaded is then unknown.
         state.generation += 1;
-        let rules = rules::for_namespace(&NamespaceRules {
-            policy: &policy,
-            bounds: &self.bounds,
-            nameservers: &self.nameservers,
-            generation: state.generation,
-            addresses: &addresses,
-        });
-        self.namespace.load(rules).await?;
+        let change = RulesChange::Policy { policy: policy.clone(), generation: state.generation, addresses };
+        self.enforcer.change_rules(change).await?;
         state.policy = policy;
         self.changes.send_replace(());
         Ok(())

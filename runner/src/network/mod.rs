@@ -29,13 +29,18 @@ use protocol::{
     network::{EffectivePolicy, NetworkBounds, PrivateNetwork},
 };
 
-pub use self::{egress::Egress, host::HostNetwork, rules::is_sandbox_link};
-use self::{
-    egress::Sockets, links::NamespaceLinks, namespace::Namespace, resolvers::NameServers,
-    rules::NamespaceRules,
+pub(crate) use self::{
+    control::{Enforcer, NamespaceControl, RulesChange},
+    egress::{Egress, Sockets},
+    namespace::Traffic,
+    resolvers::NameServers,
 };
+pub use self::{host::HostNetwork, rules::is_sandbox_link};
+use self::{links::NamespaceLinks, namespace::Namespace, resolvers::host_nameservers, rules::NamespaceRules};
+use crate::supervisor::OperationError;
 
 mod addresses;
+mod control;
 mod egress;
 mod host;
 mod links;
@@ -52,20 +57,29 @@ const HOST_LINK_PREFIX: &str = "bw";
 const TUN: &str = "/dev/net/tun";
 const NFT: &str = "nft";
 
-/// A sandbox's network. It exists as long as one of its descriptors is open.
-pub struct Network {
+/// A virtual machine's network, for which [`Egress`] still has to be started. It exists as long as one of its
+/// descriptors is open, or its control.
+pub(crate) struct Network {
+    /// What the VMM gets.
+    pub links: SandboxLinks,
+    /// The name servers that the guest may use.
+    pub nameservers: Vec<IpAddr>,
+    /// Changes the rules.
+    pub control: NamespaceControl,
+    /// What the resolver and the proxy serve.
+    pub sockets: Sockets,
+}
+
+/// The VMM's part of its network.
+pub(crate) struct SandboxLinks {
     /// The namespace that the VMM enters.
     pub namespace: OwnedFd,
     /// The tap, for QEMU's `-netdev tap,fd=`.
     pub tap: OwnedFd,
-    /// The name servers that the guest may use.
-    pub nameservers: Vec<IpAddr>,
-    /// Changes the network policy.
-    pub egress: Egress,
 }
 
 /// The network of a container. It exists as long as this.
-pub struct ContainerNetwork {
+pub(crate) struct ContainerNetwork {
     /// The namespace of the container's processes, with the link `eth0`. That with the rules is between
     /// it and the host.
     pub namespace: OwnedFd,
@@ -92,6 +106,9 @@ pub enum NetworkError {
     /// nft refused the rules.
     #[error("Cannot load the firewall rules: {0}")]
     Rules(String),
+    /// The supervisor could not do it.
+    #[error(transparent)]
+    Supervisor(#[from] OperationError),
     /// The resolver cannot be started.
     #[error("Cannot start the sandbox's resolver: {0}")]
     Resolver(String),
@@ -120,18 +137,18 @@ impl Network {
         policy: EffectivePolicy,
         bounds: NetworkBounds,
     ) -> Result<Self, NetworkError> {
-        Self::create_with(slot, (policy, bounds), NameServers::of_host()).await
+        Self::create_with(slot, &(policy, bounds), &host_nameservers()).await
     }
 
     async fn create_with(
         slot: u16,
-        allowed: (EffectivePolicy, NetworkBounds),
-        servers: NameServers,
+        allowed: &(EffectivePolicy, NetworkBounds),
+        nameservers: &[IpAddr],
     ) -> Result<Self, NetworkError> {
         check_tap_available().map_err(NetworkError::Unavailable)?;
-        let created = start(slot, allowed, servers, create_tap).await?;
-        let CreatedNetwork { namespace, end: tap, nameservers, egress } = created;
-        Ok(Self { namespace, tap, nameservers, egress })
+        let created = create(slot, allowed, nameservers, create_tap).await?;
+        let CreatedNetwork { namespace, end: tap, nameservers, control, sockets } = created;
+        Ok(Self { links: SandboxLinks { namespace, tap }, nameservers, control, sockets })
     }
 }
 
@@ -143,8 +160,10 @@ impl ContainerNetwork {
         policy: EffectivePolicy,
         bounds: NetworkBounds,
     ) -> Result<Self, NetworkError> {
-        let created = start(slot, (policy, bounds), NameServers::of_host(), create_container_end).await?;
-        let CreatedNetwork { end: namespace, nameservers, egress, .. } = created;
+        let (allowed, servers) = ((policy, bounds), NameServers::of_host());
+        let created = create(slot, &allowed, &servers.for_guests, create_container_end).await?;
+        let CreatedNetwork { end: namespace, nameservers, control, sockets, .. } = created;
+        let egress = Egress::start(Enforcer::Own(control), allowed, sockets, servers)?;
         Ok(Self { namespace, nameservers, egress })
     }
 }
@@ -154,28 +173,31 @@ struct CreatedNetwork {
     namespace: OwnedFd,
     end: OwnedFd,
     nameservers: Vec<IpAddr>,
-    egress: Egress,
+    control: NamespaceControl,
+    sockets: Sockets,
 }
 
 /// Creates the sandbox's end, on a thread in the namespace with the rules.
 type CreateEnd = fn(&tokio::runtime::Runtime) -> Result<OwnedFd, NetworkError>;
 
-async fn start(
+/// `host_servers` are those that the guest uses with an open policy.
+async fn create(
     slot: u16,
-    allowed: (EffectivePolicy, NetworkBounds),
-    servers: NameServers,
+    allowed: &(EffectivePolicy, NetworkBounds),
+    host_servers: &[IpAddr],
     create_end: CreateEnd,
 ) -> Result<CreatedNetwork, NetworkError> {
     check_available().map_err(NetworkError::Unavailable)?;
-    let (first, known) = (allowed.clone(), servers.for_guests.clone());
+    let (first, known) = (allowed.clone(), host_servers.to_vec());
     let (namespace, parts) =
         Namespace::start(move || create_in_thread(slot, &first, &known, create_end)).await?;
     let nameservers = match allowed.0 {
-        EffectivePolicy::Open => servers.for_guests.clone(),
+        EffectivePolicy::Open => host_servers.to_vec(),
         EffectivePolicy::Allowlist { .. } | EffectivePolicy::None => vec![IpAddr::V4(GUEST_GATEWAY)],
     };
-    let egress = Egress::start(namespace, allowed, parts.sockets, servers)?;
-    Ok(CreatedNetwork { namespace: parts.namespace, end: parts.end, nameservers, egress })
+    let control = NamespaceControl::new(namespace, allowed.1.clone(), host_servers);
+    let NamespaceParts { namespace, end, sockets } = parts;
+    Ok(CreatedNetwork { namespace, end, nameservers, control, sockets })
 }
 
 /// What is created inside the namespace.

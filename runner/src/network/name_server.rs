@@ -51,8 +51,8 @@ const DNS_PORT: u16 = 53;
 /// Sockets that were created inside the namespace.
 #[derive(Debug)]
 pub struct NameServerSockets {
-    udp: UdpSocket,
-    tcp: TcpListener,
+    pub udp: UdpSocket,
+    pub tcp: TcpListener,
 }
 
 impl NameServerSockets {

@@ -1,13 +1,11 @@
 //! A thread inside a sandbox's network namespace. Rules can only be loaded from inside, and a
 //! namespace belongs to a thread, so this one lives as long as the sandbox's network.
 
-use std::{fs, io, net::TcpStream, os::fd::OwnedFd, thread};
+use std::{fs, io, os::fd::OwnedFd, thread};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use tokio::{
-    net::TcpSocket,
-    sync::{mpsc, oneshot},
-};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{NetworkError, cannot, links, load_rules};
 
@@ -15,7 +13,7 @@ use super::{NetworkError, cannot, links, load_rules};
 const MAX_JOBS: usize = 64;
 
 /// Bytes that have passed the namespace's link to the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     pub sent_bytes: u64,
     pub received_bytes: u64,
@@ -61,10 +59,9 @@ impl Namespace {
         self.run(Job::ReadTraffic).await
     }
 
-    /// Creates a TCP socket inside the namespace.
-    pub async fn open_socket(&self) -> Result<TcpSocket, NetworkError> {
-        let socket = self.run(Job::OpenSocket).await?;
-        Ok(TcpSocket::from_std_stream(TcpStream::from(socket)))
+    /// Creates a TCP socket inside the namespace. It does not block.
+    pub async fn open_socket(&self) -> Result<OwnedFd, NetworkError> {
+        self.run(Job::OpenSocket).await
     }
 
     /// Takes the namespace's link to the host down, for good.

@@ -29,6 +29,7 @@ use super::{
     HOST_LINK_PREFIX, links,
     names_proxy::{HTTP_PORT, HTTPS_PORT, PROXY_PORT},
 };
+use crate::supervisor::SESSION_USERS;
 
 /// Connections that a guest may hold at once. They occupy the host's connection table, which all
 /// sandboxes and the host share.
@@ -238,11 +239,23 @@ fn elements(addresses: &[(Ipv4Addr, Duration)]) -> String {
 /// The rules of the host, which replace our earlier ones. They run before other tables' rules, and
 /// never accept what another table would drop. `private` is what the servers of the host allow together:
 /// the rules of a sandbox's namespace allow what its own server does.
+///
+/// Sessions of runners are in the host's network because they ask its name servers for their guests. They
+/// reach nothing else in it: no server of this host, and no metadata of a cloud.
 pub fn for_host(nameservers: &[IpAddr], private: &[PrivateNetwork]) -> String {
     let names = dns_rules(nameservers, "return");
     let unreachable = unreachable_rules(private, "drop");
+    let (first, last) = (SESSION_USERS.start(), SESSION_USERS.end());
     format!(
         "{}table inet burrow {{
+  chain output {{
+    type filter hook output priority filter - 10; policy accept;
+    meta skuid {first}-{last} jump from_sessions
+  }}
+  chain from_sessions {{
+    meta l4proto . th dport {DNS_PORTS} return
+    counter reject with icmpx type admin-prohibited
+  }}
   chain input {{
     type filter hook input priority filter - 10; policy accept;
     iifname \"{HOST_LINK_PREFIX}*\" jump from_machines

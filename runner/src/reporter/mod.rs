@@ -17,13 +17,13 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use protocol::{
     runner::{
         Command, MAX_REPORTS, MAX_WAIT_MS, RepairOutcome, Report, ReportReply, ReportRequest, RunnerSpec,
     },
     workspace::{Step, StepProgress},
 };
-use reqwest::StatusCode;
 use time::OffsetDateTime;
 use tokio::{
     sync::{Notify, watch},
@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::controller::{ControllerClient, ExchangeError};
 pub use self::state::{AcknowledgedState, ControllerState, DesiredState, HomeTask, LeaseLoss};
+use crate::controller_link::ControllerLink;
 
 mod controller;
 mod state;
@@ -96,10 +97,10 @@ impl Reporter {
         self.queue_report(Report::Step(StepProgress { step, since: OffsetDateTime::now_utc(), detail }));
     }
 
-    /// Reports that the start is complete and that streams may connect to `front`.
-    pub fn report_ready(&self, front: String, accelerator: String) {
+    /// Reports that the start is complete and that streams may connect to the front.
+    pub fn report_ready(&self, accelerator: String) {
         *lock(&self.0.step) = Step::Ready;
-        self.queue_report(Report::Ready { front, accelerator });
+        self.queue_report(Report::Ready { accelerator });
     }
 
     /// The step that was reported last.
@@ -156,14 +157,8 @@ impl Reporter {
 
     /// Talks to the controller until `finished` is cancelled and the queue is empty, or until the
     /// lease is lost.
-    pub async fn run(self, spec: Arc<RunnerSpec>, finished: CancellationToken) {
-        let controller = match ControllerClient::new(&spec) {
-            Ok(controller) => controller,
-            Err(error) => {
-                tracing::error!(%error, address = spec.controller, "cannot use the controller's address");
-                return self.lose_lease(LeaseLoss::Expired);
-            }
-        };
+    pub async fn run(self, spec: Arc<RunnerSpec>, link: ControllerLink, finished: CancellationToken) {
+        let controller = ControllerClient::new(link);
         let mut answered = Instant::now();
         let mut lease = spec.lease_ms.map(Duration::from_millis);
         while !(finished.is_cancelled() && lock(&self.0.queue).is_empty()) {

@@ -28,23 +28,36 @@ use protocol::{
 use volume::Volume;
 
 use self::container::Kernel;
-use crate::{agent::Agent, network::Egress, reporter::Reporter, slot::Slot};
+use crate::{
+    agent::Agent,
+    network::Egress,
+    reporter::Reporter,
+    slot::Slot,
+    supervisor::{OperationError, Supervisor},
+};
 
 mod console;
 pub mod container;
 mod fake;
-mod microvm;
+pub mod microvm;
 
 pub use microvm::{Accelerator, accelerator};
 
 /// What a runtime needs to start a sandbox.
 pub struct StartContext<'a> {
     pub spec: &'a RunnerSpec,
-    /// Picks the sandbox's network and the VMM's user.
-    pub slot: &'a Slot,
+    pub host: &'a Host,
     /// The home.
     pub volume: &'a Volume,
     pub reporter: &'a Reporter,
+}
+
+/// How a runtime does what needs root.
+pub enum Host {
+    /// Itself. The slot picks the sandbox's network and users.
+    Own(Slot),
+    /// By asking the supervisor.
+    Supervised(Supervisor),
 }
 
 /// Why a sandbox cannot be started or ended.
@@ -58,7 +71,9 @@ pub enum RuntimeError {
     #[error(transparent)]
     Network(#[from] crate::network::NetworkError),
     #[error(transparent)]
-    Accelerator(#[from] microvm::accelerator::AcceleratorError),
+    Supervisor(#[from] OperationError),
+    #[error("Cannot start the sandbox: this process does not start sandboxes of the kind {0:?}")]
+    WrongProcess(RuntimeKind),
     #[error(transparent)]
     Jail(#[from] microvm::JailError),
     #[error(transparent)]
@@ -102,16 +117,19 @@ pub enum Sandbox {
 impl Sandbox {
     /// Starts the sandbox with the runtime that the specification names.
     pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
-        match context.spec.runtime {
-            RuntimeKind::Fake => Ok(Self::Fake(Box::new(fake::FakeSandbox::start(context).await?))),
-            RuntimeKind::Microvm => Ok(Self::Microvm(Box::new(microvm::Microvm::start(context).await?))),
-            RuntimeKind::Container => Self::start_container(context, Kernel::Host).await,
-            RuntimeKind::Gvisor => Self::start_container(context, Kernel::Gvisor).await,
+        let container = async |slot, kernel| {
+            let container = container::Container::start(context, slot, kernel).await?;
+            Ok(Self::Container(Box::new(container)))
+        };
+        match (context.spec.runtime, context.host) {
+            (RuntimeKind::Fake, _) => Ok(Self::Fake(Box::new(fake::FakeSandbox::start(context).await?))),
+            (RuntimeKind::Microvm, Host::Supervised(supervisor)) => {
+                Ok(Self::Microvm(Box::new(microvm::Microvm::start(context, supervisor).await?)))
+            }
+            (RuntimeKind::Container, Host::Own(slot)) => container(slot, Kernel::Host).await,
+            (RuntimeKind::Gvisor, Host::Own(slot)) => container(slot, Kernel::Gvisor).await,
+            (kind, _) => Err(RuntimeError::WrongProcess(kind)),
         }
-    }
-
-    async fn start_container(context: &StartContext<'_>, kernel: Kernel) -> Result<Self, RuntimeError> {
-        Ok(Self::Container(Box::new(container::Container::start(context, kernel).await?)))
     }
 
     /// The agent. It may still be booting.

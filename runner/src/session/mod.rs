@@ -21,14 +21,14 @@
 //! QEMU quits; the volume is uploaded; the controller commits the snapshot; the runner reports
 //! `stopped` and exits.
 
-use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt::Write as _, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use protocol::{
     WorkspaceId,
     agent::BootstrapRequest,
     api::snapshot::Consistency,
     grant::VerifyingKey,
-    runner::{Report, RunnerSpec},
+    runner::{FRONT_SOCKET, Report, RunnerSpec},
     workspace::Step,
 };
 use time::OffsetDateTime;
@@ -41,14 +41,16 @@ use self::{
 };
 use crate::{
     agent::{Agent, AgentError},
+    controller_link::ControllerLink,
     front::Front,
     home_volume::HomeVolume,
     network_follower::NetworkFollower,
     replicator::Replicator,
     reporter::Reporter,
     run_directory,
-    runtime::{self, Sandbox, StartContext},
+    runtime::{self, Host, Sandbox, StartContext},
     slot::Slot,
+    supervisor::Supervisor,
 };
 
 mod error;
@@ -67,15 +69,21 @@ const MIB: u64 = 1024 * 1024;
 pub struct RunError(String);
 
 /// Runs one workspace until the controller stops it, it ends by itself, or `shutdown` is cancelled,
-/// which ends it at once.
-pub async fn run(spec: RunnerSpec, shutdown: CancellationToken) -> Result<(), RunError> {
+/// which ends it at once. Virtual machines need a `supervisor`; other sandboxes are started by this process.
+pub async fn run(
+    spec: RunnerSpec,
+    controller: ControllerLink,
+    supervisor: Option<Supervisor>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let spec = Arc::new(spec);
     let reporter = Reporter::new(&spec);
     let finished = CancellationToken::new();
-    let mut reporting = tokio::spawn(reporter.clone().run(spec.clone(), finished.clone()));
+    let mut reporting =
+        tokio::spawn(reporter.clone().run(spec.clone(), controller.clone(), finished.clone()));
     let stops = StopRequests::new(&reporter, shutdown);
-    let result = Session { spec: spec.clone(), reporter: reporter.clone(), stops }.run().await;
-    run_directory::remove(&spec.run_dir);
+    let session = Session { spec: spec.clone(), reporter: reporter.clone(), controller, supervisor, stops };
+    let result = session.run().await;
     let outcome = match result {
         Ok(Ending::Abandon) => {
             reporting.abort();
@@ -107,26 +115,29 @@ pub async fn run(spec: RunnerSpec, shutdown: CancellationToken) -> Result<(), Ru
 struct Session {
     spec: Arc<RunnerSpec>,
     reporter: Reporter,
+    controller: ControllerLink,
+    supervisor: Option<Supervisor>,
     stops: StopRequests,
 }
 
 impl Session {
     /// The whole session, from the run directory to the closed home.
     async fn run(mut self) -> Result<Ending, SessionError> {
-        let _lock = run_directory::create(&self.spec.run_dir, self.spec.gateway_group)
-            .map_err(|error| SessionError::before_home(FailureCause::RunDirectory(error)))?;
+        let _directory = match self.supervisor {
+            None => Some(RunDirectory::create(&self.spec).map_err(SessionError::before_home)?),
+            Some(_) => None,
+        };
         self.reporter.report_step(Step::Volume, None);
         let home = tokio::select! {
-            opened = HomeVolume::open(&self.spec) => opened.map_err(SessionError::before_home)?,
+            opened = HomeVolume::open(&self.spec, &self.controller) => {
+                opened.map_err(SessionError::before_home)?
+            }
             ending = self.stops.next() => return Ok(ending),
         };
         let result = self.run_with_home(&home).await;
         let closed = home.close().await;
         if matches!(result, Ok(Ending::Stop | Ending::Discard)) {
             self.reporter.report_step(Step::Remove, None);
-        }
-        if matches!(result, Ok(Ending::Discard)) {
-            HomeVolume::remove_cache(&self.spec).await;
         }
         match (result, closed) {
             (Ok(ending), Ok(())) => Ok(ending),
@@ -156,10 +167,12 @@ impl Session {
     /// The sandbox's life. When this returns, the sandbox is gone and the volume is at rest. The
     /// consistency says how the guest left its file system.
     async fn run_sandbox(&mut self, home: &HomeVolume) -> Result<(Ending, Consistency), SessionError> {
-        let slot = Slot::acquire(self.spec.slot).map_err(FailureCause::from)?;
-        tracing::info!(slot = slot.number(), "slot acquired");
+        let host = match &self.supervisor {
+            Some(supervisor) => Host::Supervised(supervisor.clone()),
+            None => Host::Own(Slot::acquire(self.spec.slot).map_err(FailureCause::from)?),
+        };
         let context =
-            StartContext { spec: &self.spec, slot: &slot, volume: home.volume(), reporter: &self.reporter };
+            StartContext { spec: &self.spec, host: &host, volume: home.volume(), reporter: &self.reporter };
         let mut sandbox = tokio::select! {
             started = Sandbox::start(&context) => started.map_err(FailureCause::from)?,
             ending = self.stops.next() => return Ok((ending, Consistency::Crash)),
@@ -194,8 +207,7 @@ impl Session {
             ending = self.stops.next() => return Ok((ending, Consistency::Crash)),
         }
         let front = ServedFront::start(&self.spec, &agent)?;
-        let address = front_socket(&self.spec).display().to_string();
-        self.reporter.report_ready(address, sandbox.accelerator().to_owned());
+        self.reporter.report_ready(sandbox.accelerator().to_owned());
         tracing::info!("the sandbox is ready");
         let replicator =
             Replicator::new(&self.spec, &self.reporter, home, &agent, sandbox.pre_snapshot_hook());
@@ -253,6 +265,25 @@ async fn freeze_guest(reporter: &Reporter, agent: &Agent, sandbox: &mut Sandbox)
     }
 }
 
+/// The directory of a runner without a supervisor. It is removed when this is dropped.
+struct RunDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDirectory {
+    fn create(spec: &RunnerSpec) -> Result<Self, FailureCause> {
+        let lock = run_directory::create(&spec.run_dir, None, spec.gateway_group);
+        Ok(Self { path: spec.run_dir.clone(), _lock: lock.map_err(FailureCause::RunDirectory)? })
+    }
+}
+
+impl Drop for RunDirectory {
+    fn drop(&mut self) {
+        run_directory::remove(&self.path);
+    }
+}
+
 /// The running front. Its task ends when this is shut down or dropped.
 struct ServedFront {
     task: JoinHandle<()>,
@@ -262,7 +293,7 @@ struct ServedFront {
 impl ServedFront {
     fn start(spec: &RunnerSpec, agent: &Arc<Agent>) -> Result<Self, FailureCause> {
         let key = VerifyingKey::from_hex(&spec.grant_key).map_err(|_| FailureCause::GrantKey)?;
-        let listener = daemon::socket::bind(&front_socket(spec), spec.gateway_group)
+        let listener = daemon::socket::bind(&spec.run_dir.join(FRONT_SOCKET), spec.gateway_group)
             .map_err(FailureCause::RunDirectory)?;
         let front = Front::new(spec.workspace, spec.epoch, key, agent.clone());
         let stop = CancellationToken::new();
@@ -275,10 +306,6 @@ impl ServedFront {
         drop(self.stop);
         let _ = self.task.await;
     }
-}
-
-fn front_socket(spec: &RunnerSpec) -> PathBuf {
-    spec.run_dir.join("front.sock")
 }
 
 fn bootstrap_for(spec: &RunnerSpec, nameservers: Option<&[std::net::IpAddr]>) -> BootstrapRequest {

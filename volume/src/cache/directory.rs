@@ -17,7 +17,7 @@ use std::{
 };
 
 use protocol::Epoch;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::{
     file::{CacheFile, Host},
@@ -27,6 +27,9 @@ use crate::{
     blocks::{BLOCK_BYTES, BlockSet},
     error::{LogError, VolumeError},
 };
+
+/// Name of the file that is locked.
+pub const LOCK: &str = "lock";
 
 /// The locked directory of an open cache.
 #[derive(Debug)]
@@ -191,8 +194,12 @@ pub struct Lock(File);
 impl Lock {
     /// Locks a directory that exists. Fails with [`VolumeError::InUse`] if another has it.
     pub fn acquire(directory: &Path) -> Result<Self, VolumeError> {
-        let path = directory.join("lock");
-        let opened = File::options().write(true).create(true).truncate(false).mode(0o600).open(path);
+        let path = directory.join(LOCK);
+        // A user who had the cache before may have put anything in its place: a link, or a pipe that waits.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+        let opened = options.open(path);
         let file = opened.map_err(|source| VolumeError::Cache { what: "open the cache's lock", source })?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self(file)),

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
 /// The host, as far as a cache must know it: its boot. The page cache outlives a process but not a
 /// reboot, so that a log of another boot may lack what was not synced.
@@ -47,6 +47,8 @@ impl CacheFile {
     pub fn open(path: &Path, host: &Host, truncate: bool) -> io::Result<Self> {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(truncate).mode(0o600);
+        // The owner of a cache may have put a link there for a process with more rights.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = options.open(path)?;
         #[cfg(not(test))]
         let _ = host;

@@ -38,6 +38,7 @@ mod file;
 mod flush;
 mod idle;
 mod log;
+mod owner;
 #[cfg(test)]
 pub mod power;
 
@@ -54,6 +55,7 @@ pub use idle::{IdleCache, finish_removals};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use log::parse as parse_log;
 pub use log::{Header, Record};
+pub use owner::give_cache;
 
 use crate::{
     blocks::{BLOCK_BYTES, BlockSet, blocks_covered, blocks_touched, byte_offset, push_block},

@@ -11,12 +11,16 @@ use std::{
     ops::Range,
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{
+    future::BoxFuture,
+    stream::{self, Stream},
+};
 
-use super::{MAX_LIST, ObjectInfo, ObjectStore, PutOutcome, StoreError, validate_name};
+use super::{MAX_LIST, ObjectInfo, ObjectStore, ObjectStream, PutOutcome, StoreError, validate_name};
 use crate::{
     format::key::{hex, random_bytes},
     maintain::disk_space::FreeSpace,
@@ -28,6 +32,9 @@ const INCOMING: &str = ".incoming";
 
 /// A temporary file older than this belongs to no running writer.
 const INCOMING_TTL: std::time::Duration = std::time::Duration::from_hours(24);
+
+/// Size of the pieces of a stream.
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// A store in a directory of this host, or of a file system that hosts share.
 #[derive(Debug, Clone)]
@@ -89,6 +96,25 @@ impl ObjectStore for DirectoryStore {
                     return Err(StoreError::Malformed(name));
                 }
                 read_exactly(&file, &path, &name, 0..length)
+            })
+            .await
+        })
+    }
+
+    fn get_stream<'a>(
+        &'a self,
+        name: &'a str,
+        max_bytes: u64,
+    ) -> BoxFuture<'a, Result<ObjectStream, StoreError>> {
+        Box::pin(async move {
+            let (path, name) = (self.path(name)?, name.to_owned());
+            blocking(move || {
+                let file = open_object(&path, &name)?;
+                let bytes = file.metadata().map_err(|error| unavailable(&path, &error))?.len();
+                if bytes > max_bytes {
+                    return Err(StoreError::Malformed(name));
+                }
+                Ok(ObjectStream { bytes, pieces: Box::pin(read_pieces(file, path, name, bytes)) })
             })
             .await
         })
@@ -188,6 +214,30 @@ fn read_exactly(file: &fs::File, path: &Path, name: &str, range: Range<u64>) -> 
         _ => unavailable(path, &error),
     })?;
     Ok(bytes.into())
+}
+
+/// Reads a file from its start, in pieces.
+fn read_pieces(
+    file: fs::File,
+    path: PathBuf,
+    name: String,
+    bytes: u64,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+    let opened = Arc::new((file, path, name));
+    stream::try_unfold(0, move |start| {
+        let opened = opened.clone();
+        async move {
+            let end = bytes.min(start + PIECE_BYTES);
+            if start == end {
+                return Ok(None);
+            }
+            let read = move || {
+                let (file, path, name) = &*opened;
+                read_exactly(file, path, name, start..end)
+            };
+            Ok(Some((blocking(read).await?, end)))
+        }
+    })
 }
 
 /// Collects the objects under a directory whose names begin with the prefix. `parent` is the name

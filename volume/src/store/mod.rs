@@ -14,7 +14,7 @@ mod s3;
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use rand::RngExt as _;
 
 pub use directory::DirectoryStore;
@@ -92,6 +92,15 @@ pub struct ObjectInfo {
     pub bytes: u64,
 }
 
+/// An object whose content arrives in pieces. Their order and total size are those of the object; an error
+/// ends them.
+pub struct ObjectStream {
+    /// Size of the object.
+    pub bytes: u64,
+    /// Its content.
+    pub pieces: BoxStream<'static, Result<Bytes, StoreError>>,
+}
+
 /// A place for objects. A name consists of parts of `[a-z0-9._-]`, separated by `/`.
 pub trait ObjectStore: Send + Sync + 'static {
     /// Writes an object, completely and durably, unless one of this name exists.
@@ -103,6 +112,19 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Reads an object. One that is larger than `max_bytes` is refused before it is read.
     fn get<'a>(&'a self, name: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Bytes, StoreError>>;
+
+    /// Like [`Self::get`], without ever holding the whole object in memory where the store can do that.
+    fn get_stream<'a>(
+        &'a self,
+        name: &'a str,
+        max_bytes: u64,
+    ) -> BoxFuture<'a, Result<ObjectStream, StoreError>> {
+        Box::pin(self.get(name, max_bytes).map(|got| {
+            let content = got?;
+            let bytes = content.len() as u64;
+            Ok(ObjectStream { bytes, pieces: Box::pin(futures_util::stream::once(async { Ok(content) })) })
+        }))
+    }
 
     /// Reads exactly these bytes of an object.
     fn get_range<'a>(&'a self, name: &'a str, range: Range<u64>) -> BoxFuture<'a, Result<Bytes, StoreError>>;

@@ -12,10 +12,10 @@ use aws_sdk_s3::{
     primitives::ByteStream,
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
+use futures_util::{future::BoxFuture, stream};
 use protocol::Redacted;
 
-use super::{MAX_LIST, ObjectInfo, ObjectStore, PutOutcome, StoreError, validate_name};
+use super::{MAX_LIST, ObjectInfo, ObjectStore, ObjectStream, PutOutcome, StoreError, validate_name};
 
 /// A store that does not accept a connection in this time is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -175,6 +175,29 @@ impl ObjectStore for S3Store {
         })
     }
 
+    fn get_stream<'a>(
+        &'a self,
+        name: &'a str,
+        max_bytes: u64,
+    ) -> BoxFuture<'a, Result<ObjectStream, StoreError>> {
+        Box::pin(async move {
+            let output = self.read(name, None).await?;
+            let bytes = output.content_length().and_then(|length| u64::try_from(length).ok());
+            let Some(bytes) = bytes.filter(|bytes| *bytes <= max_bytes) else {
+                return Err(StoreError::Malformed(name.to_owned()));
+            };
+            let name = name.to_owned();
+            let pieces = stream::try_unfold(output.body, move |mut body| {
+                let name = name.clone();
+                async move {
+                    let piece = body.try_next().await.map_err(|error| broken_off(&name, &error))?;
+                    Ok(piece.map(|piece| (piece, body)))
+                }
+            });
+            Ok(ObjectStream { bytes, pieces: Box::pin(pieces) })
+        })
+    }
+
     fn get_range<'a>(&'a self, name: &'a str, range: Range<u64>) -> BoxFuture<'a, Result<Bytes, StoreError>> {
         Box::pin(async move {
             if range.is_empty() {
@@ -228,9 +251,7 @@ impl ObjectStore for S3Store {
 async fn read_body(name: &str, output: GetObjectOutput, length: u64) -> Result<Bytes, StoreError> {
     let mut body = output.body;
     let mut bytes = BytesMut::with_capacity(usize::try_from(length).expect("callers ask for what fits"));
-    let failed =
-        |error: &dyn std::error::Error| StoreError::Unavailable(format!("{name}: {}", with_sources(error)));
-    while let Some(chunk) = body.try_next().await.map_err(|error| failed(&error))? {
+    while let Some(chunk) = body.try_next().await.map_err(|error| broken_off(name, &error))? {
         if (bytes.len() + chunk.len()) as u64 > length {
             return Err(StoreError::Malformed(name.to_owned()));
         }
@@ -241,6 +262,10 @@ async fn read_body(name: &str, output: GetObjectOutput, length: u64) -> Result<B
     } else {
         Err(StoreError::Unavailable(format!("{name}: the response ended early")))
     }
+}
+
+fn broken_off(name: &str, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Unavailable(format!("{name}: {}", with_sources(error)))
 }
 
 fn status<E>(error: &SdkError<E>) -> Option<u16> {

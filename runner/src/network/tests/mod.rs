@@ -29,6 +29,32 @@ const GATEWAY: [u8; 4] = [10, 111, 0, 1];
 const VNET_HEADER_BYTES: usize = 10;
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A network whose policy is enforced by this process.
+struct Network {
+    namespace: OwnedFd,
+    tap: OwnedFd,
+    nameservers: Vec<IpAddr>,
+    egress: Egress,
+}
+
+impl Network {
+    async fn create(slot: u16, policy: EffectivePolicy, bounds: NetworkBounds) -> Result<Self, NetworkError> {
+        Self::create_with(slot, (policy, bounds), NameServers::of_host()).await
+    }
+
+    async fn create_with(
+        slot: u16,
+        allowed: (EffectivePolicy, NetworkBounds),
+        servers: NameServers,
+    ) -> Result<Self, NetworkError> {
+        let created = super::Network::create_with(slot, &allowed, &servers.for_guests).await?;
+        let super::Network { links: SandboxLinks { namespace, tap }, nameservers, control, sockets } =
+            created;
+        let egress = Egress::start(Enforcer::Own(control), allowed, sockets, servers)?;
+        Ok(Self { namespace, tap, nameservers, egress })
+    }
+}
+
 /// The payloads that a namespace received.
 type ReceivedPayloads = Receiver<String>;
 

@@ -20,7 +20,7 @@
 //!   It needs no path that both of them see, and gVisor passes no listening socket of the host on.
 
 use std::{
-    fs, io,
+    fs,
     os::fd::{AsRawFd as _, OwnedFd},
     os::unix::net::UnixStream,
     process::Stdio,
@@ -30,6 +30,7 @@ use std::{
 
 use protocol::{
     agent::HOME_DISK_BYTES,
+    runner::RunnerSpec,
     workspace::{Step, Tier},
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -50,6 +51,7 @@ use crate::{
     agent::Agent,
     cgroup::{self, Disks, Limits, SandboxCgroup},
     network::{self, ContainerNetwork, Egress},
+    slot::Slot,
 };
 
 mod bundle;
@@ -124,7 +126,11 @@ pub struct Container {
 
 impl Container {
     /// Mounts the home and starts the agent in a container.
-    pub async fn start(context: &StartContext<'_>, kernel: Kernel) -> Result<Self, RuntimeError> {
+    pub async fn start(
+        context: &StartContext<'_>,
+        slot: &Slot,
+        kernel: Kernel,
+    ) -> Result<Self, RuntimeError> {
         let spec = context.spec;
         if spec.written_by == Some(Tier::Microvm) {
             return Err(ContainerError::ForeignHome.into());
@@ -133,20 +139,20 @@ impl Container {
         let runtime = OciRuntime::find(kernel, spec.runsc.as_deref())?;
         context.reporter.report_step(Step::Network, None);
         let (policy, bounds) = (spec.network.policy.clone(), spec.network_bounds.clone());
-        let network = ContainerNetwork::create(context.slot.number(), policy, bounds).await?;
+        let network = ContainerNetwork::create(slot.number(), policy, bounds).await?;
         context.reporter.report_step(Step::Sandbox, None);
         let scratch = scratch::create(spec)?;
         scratch::format(&scratch).await;
-        let users = idmap::create_user_namespace(context.slot.uid(), root_user(context))?;
+        let users = idmap::create_user_namespace(slot.uid(), root_user(slot))?;
         let disks = Disks::of(spec);
         let limits = match kernel {
             Kernel::Host => Limits::of_container(&spec.resources, disks),
             Kernel::Gvisor => Limits::of_gvisor(&spec.resources, disks),
         };
-        let cgroup = SandboxCgroup::create(context.slot, &limits).await;
+        let cgroup = SandboxCgroup::create(slot, &limits).await;
         let names = Names { host: spec.name.clone(), nameservers: network.nameservers.clone() };
         let mounts = Mounts::create().await?;
-        let launch = Launch { context, runtime, cgroup: &cgroup, network: &network };
+        let launch = Launch { spec, slot, runtime, cgroup: &cgroup, network: &network };
         let started = async {
             prepare(&mounts, context, users, scratch, &names).await?;
             launch.spawn(&mounts).await
@@ -246,8 +252,8 @@ fn max_open_files() -> u64 {
     own.map_or(MAX_OPEN_FILES, |own| own.min(MAX_OPEN_FILES))
 }
 
-fn root_user(context: &StartContext<'_>) -> u32 {
-    ROOT_BASE + u32::from(context.slot.number())
+fn root_user(slot: &Slot) -> u32 {
+    ROOT_BASE + u32::from(slot.number())
 }
 
 fn path_of(descriptor: &OwnedFd) -> String {
@@ -256,7 +262,8 @@ fn path_of(descriptor: &OwnedFd) -> String {
 
 /// The start of an OCI runtime.
 struct Launch<'a> {
-    context: &'a StartContext<'a>,
+    spec: &'a RunnerSpec,
+    slot: &'a Slot,
     runtime: OciRuntime,
     cgroup: &'a SandboxCgroup,
     network: &'a ContainerNetwork,
@@ -265,14 +272,14 @@ struct Launch<'a> {
 impl Launch<'_> {
     /// Starts the container. Returns the child, which lives as long as it, and the channel to its agent.
     async fn spawn(self, mounts: &Mounts) -> Result<(Child, UnixStream), RuntimeError> {
-        let StartContext { spec, slot, .. } = self.context;
+        let Self { spec, slot, .. } = self;
         let kernel = self.runtime.kernel;
         let bundle = Bundle {
             kernel,
             name: &spec.name,
             parts: Mounts::parts(),
             user: slot.uid(),
-            root_user: root_user(self.context),
+            root_user: root_user(slot),
             network: &path_of(&self.network.namespace),
             cgroup: &self.cgroup.oci_path(),
             open_files: max_open_files(),
@@ -295,7 +302,7 @@ impl Launch<'_> {
         } else {
             cgroup::spawn_outside(&mut command);
         }
-        pass_as_socket(&mut command, agents_end.into());
+        daemon::descriptors::pass_as(&mut command, agents_end.into(), AGENT_SOCKET);
         let child = command.spawn().map_err(cannot("start the container"))?;
         Ok((child, channel))
     }
@@ -312,23 +319,6 @@ fn run_kernel_below(command: &mut Command, cgroups: Vec<fs::File>) {
                 rustix::io::write(cgroup, b"0")?;
             }
             Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
-        });
-    }
-}
-
-/// Passes a descriptor as [`AGENT_SOCKET`].
-fn pass_as_socket(command: &mut Command, socket: OwnedFd) {
-    // SAFETY: between fork and exec there are system calls only. The closure owns the descriptor.
-    #[allow(unsafe_code)]
-    unsafe {
-        command.pre_exec(move || {
-            let number = socket.as_raw_fd();
-            let result = if number == AGENT_SOCKET {
-                libc::fcntl(number, libc::F_SETFD, 0)
-            } else {
-                libc::dup2(number, AGENT_SOCKET)
-            };
-            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
         });
     }
 }

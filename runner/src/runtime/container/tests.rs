@@ -13,7 +13,7 @@ use protocol::{Epoch, TenantId, VolumeId, runner::RunnerSpec};
 use volume::{DataKey, Volume, VolumeOptions, store::DirectoryStore};
 
 use super::*;
-use crate::{reporter::Reporter, slot::Slot};
+use crate::{reporter::Reporter, runtime::Host, slot::Slot};
 
 /// Slots that no runner proposes, and that no other test uses.
 const SLOTS: [u16; 5] = [16_321, 16_322, 16_323, 16_324, 16_325];
@@ -133,9 +133,9 @@ impl Fixture {
             "resources": {
                 "vcpus": 1, "memory_mib": 128, "home_mib": HOME_MIB, "scratch_mib": 64, "pids": 64,
             },
-            "written_by": written_by, "data_key": "", "store": "", "run_dir": path("run"),
+            "written_by": written_by, "data_key": "", "run_dir": path("run"),
             "cache_dir": path("cache"), "image_dir": path("image"), "initramfs": "", "agent": path("agent"),
-            "slot": 0, "controller": "", "token": "", "grant_key": "",
+            "slot": 0, "token": "", "grant_key": "",
             "network": { "revision": 0, "policy": protocol::network::EffectivePolicy::Open },
         }))
         .expect("a specification")
@@ -149,8 +149,9 @@ impl Fixture {
     ) -> Result<Container, RuntimeError> {
         let spec = self.spec(written_by);
         let reporter = Reporter::new(&spec);
-        let context = StartContext { spec: &spec, slot, volume: &self.volume, reporter: &reporter };
-        Container::start(&context, kernel).await
+        let host = Host::Own(Slot::acquire(0).expect("another slot"));
+        let context = StartContext { spec: &spec, host: &host, volume: &self.volume, reporter: &reporter };
+        Container::start(&context, slot, kernel).await
     }
 }
 

@@ -1,31 +1,40 @@
-//! The microVM runtime: QEMU with its own kernel, in a jail, with its disks and sockets passed open.
+//! The microVM runtime: QEMU with its own kernel, in a jail, with its disks and sockets passed open. What
+//! needs root is in [`host`], which runs in the runner's supervisor; the rest runs in its session.
 //!
 //! A guest that takes over its VMM has the descriptors that the VMM was given and nothing else: a
 //! read-only image, a scratch file without a name, one connection to its own home, and a tap in its
 //! own network namespace.
 
-use std::{net::IpAddr, os::unix::net::UnixStream, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    os::{fd::RawFd, unix::net::UnixStream},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use protocol::{agent::HOME_DISK_BYTES, workspace::Step};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{net::unix::pipe, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::{command_line::Accelerator, jail::JailError};
-use self::{
-    qmp::Control,
-    vmm::{Beginning, Launch, Launcher, Vmm},
-};
-use super::{RuntimeError, SandboxExit, StartContext, cannot, in_run_dir};
+pub use self::{command_line::Accelerator, host::SandboxHost, jail::JailError};
+use self::{process::VmmProcess, qmp::Control};
+use super::{RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir};
 use crate::{
     agent::Agent,
-    cgroup::{Disks, Limits, SandboxCgroup},
     export,
-    network::{Egress, Network},
+    network::{Egress, Enforcer, NameServers, NetworkError, Sockets},
+    supervisor::{
+        LaunchedVmm, Supervisor,
+        messages::{LaunchKind, PrototypeState},
+    },
 };
 
 pub mod accelerator;
 mod command_line;
+mod host;
 mod jail;
+mod process;
 mod prototype;
 mod qmp;
 pub mod scratch;
@@ -42,12 +51,23 @@ const MIB: u64 = 1024 * 1024;
 /// A running VMM, the home that it is connected to, and the agent in its guest.
 pub struct Microvm {
     vmm: Vmm,
+    supervisor: Supervisor,
     agent: Arc<Agent>,
     accelerator: Accelerator,
     export: HomeExport,
     nameservers: Option<Vec<IpAddr>>,
     egress: Option<Arc<Egress>>,
-    cgroup: SandboxCgroup,
+}
+
+/// A VMM that was started.
+struct Vmm {
+    process: VmmProcess,
+    /// What the guest's kernel prints.
+    console: Console,
+    /// What the VMM itself prints.
+    errors: Console,
+    /// Path of the socket of QEMU's control protocol.
+    control: PathBuf,
 }
 
 /// The home's NBD export. Its task ends when this is dropped.
@@ -60,24 +80,25 @@ struct HomeExport {
 impl Microvm {
     /// Creates the network and the export, then starts QEMU: from a prototype where that works, else by
     /// booting.
-    pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
-        let spec = context.spec;
-        let choice = accelerator::choose(&spec.image_dir, &spec.initramfs).await?;
-        let network = create_network(context).await?;
-        let is_root = rustix::process::geteuid().is_root();
-        let uid = is_root.then(|| context.slot.uid());
-        let cgroup =
-            SandboxCgroup::create(context.slot, &Limits::of_microvm(&spec.resources, Disks::of(spec))).await;
-        let launcher = Launcher { spec, uid, accelerator: choice.accelerator, network, cgroup };
+    pub async fn start(context: &StartContext<'_>, supervisor: &Supervisor) -> Result<Self, RuntimeError> {
+        context.reporter.report_step(Step::Network, None);
+        let (prepared, sockets) = supervisor.prepare().await?;
+        let egress = sockets.map(|sockets| start_egress(context, supervisor, sockets)).transpose()?;
         let export = HomeExport::start(context)?;
-        let (vmm, agent) = match restore_from_prototype(context, &launcher, &export).await? {
+        let start = Start { context, supervisor, export: &export };
+        let (vmm, agent) = match start.restore_from_prototype().await? {
             Some(restored) => restored,
-            None => boot(context, &launcher, &export).await?,
+            None => start.boot().await?,
         };
-        let Launcher { accelerator, network, cgroup, .. } = launcher;
-        let (nameservers, egress) =
-            network.map(|network| (network.nameservers, Arc::new(network.egress))).unzip();
-        Ok(Self { vmm, agent: Arc::new(agent), accelerator, export, nameservers, egress, cgroup })
+        Ok(Self {
+            vmm,
+            supervisor: supervisor.clone(),
+            agent: Arc::new(agent),
+            accelerator: prepared.accelerator,
+            export,
+            nameservers: prepared.nameservers,
+            egress: egress.map(Arc::new),
+        })
     }
 
     /// See [`super::Sandbox::agent`].
@@ -102,7 +123,7 @@ impl Microvm {
 
     /// Waits for the VMM's exit. A kernel panic is not orderly.
     pub async fn wait(&mut self) -> SandboxExit {
-        let exit = SandboxExit::new("the virtual machine", self.vmm.process.child.wait().await);
+        let exit = SandboxExit::new("the virtual machine", self.vmm.process.wait().await);
         // The VMM exits in the same way when the kernel panics and when it powers off; only the
         // console differs.
         let _ = timeout(LAST_LINES_TIMEOUT, self.vmm.console.ended()).await;
@@ -126,76 +147,97 @@ impl Microvm {
         if let Err(error) = asked.unwrap_or_else(|_| Err(qmp::timed_out())) {
             tracing::debug!(%error, "cannot ask the VMM to quit");
         }
-        if timeout(QUIT_TIMEOUT, self.vmm.process.child.wait()).await.is_err() {
+        if timeout(QUIT_TIMEOUT, self.vmm.process.wait()).await.is_err() {
             tracing::warn!("the VMM did not quit in time");
         }
         self.kill().await;
     }
 
     /// Ends the VMM at once, then the export.
-    pub async fn kill(mut self) {
-        if timeout(QUIT_TIMEOUT, self.vmm.process.child.kill()).await.is_err() {
-            tracing::error!("the VMM survived SIGKILL");
+    pub async fn kill(self) {
+        if let Err(error) = self.supervisor.remove().await {
+            tracing::error!(%error, "cannot remove the sandbox");
         }
-        self.cgroup.remove().await;
         self.export.end().await;
     }
 }
 
-/// Restores the guest from a prototype; `None` if that does not work here, or not this time.
-async fn restore_from_prototype(
+/// Enforces the network policy, with what the supervisor has created.
+fn start_egress(
     context: &StartContext<'_>,
-    launcher: &Launcher<'_>,
-    export: &HomeExport,
-) -> Result<Option<(Vmm, Agent)>, RuntimeError> {
-    if !context.spec.use_prototypes {
-        return Ok(None);
-    }
-    let Some(place) = warm_start::find_place(launcher) else { return Ok(None) };
-    let report = |detail: &str| context.reporter.report_step(Step::Sandbox, Some(detail.to_owned()));
-    let on_make = || report("Booting a prototype for this and later starts");
-    let Some(prototype) = warm_start::find_or_make(launcher, &place, on_make).await else {
-        return Ok(None);
-    };
-    report("Copying the prototype");
-    let (scratch, home) = (scratch::create(context.spec)?, export.connect()?);
-    match warm_start::restore(launcher, prototype, scratch, home).await {
-        Ok(restored) => Ok(Some(restored)),
-        Err(error) => {
-            tracing::warn!(%error, "the prototype does not work: booting instead");
-            if let Err(error) = place.remove() {
-                tracing::warn!(%error, "cannot remove the prototype");
+    supervisor: &Supervisor,
+    sockets: Sockets,
+) -> Result<Egress, NetworkError> {
+    let allowed = (context.spec.network.policy.clone(), context.spec.network_bounds.clone());
+    Egress::start(Enforcer::Supervised(supervisor.clone()), allowed, sockets, NameServers::of_host())
+}
+
+/// The start of a VMM.
+struct Start<'a> {
+    context: &'a StartContext<'a>,
+    supervisor: &'a Supervisor,
+    export: &'a HomeExport,
+}
+
+impl Start<'_> {
+    /// Restores the guest from a prototype; `None` if that does not work here, or not this time.
+    async fn restore_from_prototype(&self) -> Result<Option<(Vmm, Agent)>, RuntimeError> {
+        if !self.context.spec.use_prototypes {
+            return Ok(None);
+        }
+        let report = |detail: &str| self.context.reporter.report_step(Step::Sandbox, Some(detail.to_owned()));
+        let mut found = self.supervisor.find_prototype().await?;
+        if found == PrototypeState::Missing {
+            report("Booting a prototype for this and later starts");
+            found = self.supervisor.make_prototype().await?;
+        }
+        if found != PrototypeState::Ready {
+            return Ok(None);
+        }
+        report("Copying the prototype");
+        match self.restore().await {
+            Ok(restored) => Ok(Some(restored)),
+            Err(error) => {
+                tracing::warn!(%error, "the prototype does not work: booting instead");
+                if let Err(error) = self.supervisor.remove_prototype().await {
+                    tracing::warn!(%error, "cannot remove the prototype");
+                }
+                Ok(None)
             }
-            Ok(None)
         }
     }
-}
 
-/// Boots the guest.
-async fn boot(
-    context: &StartContext<'_>,
-    launcher: &Launcher<'_>,
-    export: &HomeExport,
-) -> Result<(Vmm, Agent), RuntimeError> {
-    context.reporter.report_step(Step::Sandbox, None);
-    let scratch = scratch::create(context.spec)?;
-    scratch::format(&scratch).await;
-    let (tsc_khz, home) = (launcher.measure_tsc(), Some(export.connect()?));
-    let vmm =
-        launcher.launch(Launch { beginning: Beginning::Boot, tsc_khz, scratch, home, name: "" }).await?;
-    let agent = Agent::new(vmm.agent.clone());
-    Ok((vmm, agent))
-}
-
-/// Creates the sandbox's network. As root, a failure fails the start; without root the sandbox has
-/// no network.
-async fn create_network(context: &StartContext<'_>) -> Result<Option<Network>, RuntimeError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
+    async fn restore(&self) -> Result<(Vmm, Agent), RuntimeError> {
+        let (mut vmm, agent, state) = self.launch(LaunchKind::Prototype).await?;
+        let state = state.ok_or_else(|| cannot("restore the guest")(std::io::ErrorKind::NotFound.into()))?;
+        warm_start::restore(&mut vmm, &agent, state).await.map_err(cannot("restore the guest"))?;
+        Ok((vmm, agent))
     }
-    context.reporter.report_step(Step::Network, None);
-    let (policy, bounds) = (context.spec.network.policy.clone(), context.spec.network_bounds.clone());
-    Ok(Some(Network::create(context.slot.number(), policy, bounds).await?))
+
+    /// Boots the guest.
+    async fn boot(&self) -> Result<(Vmm, Agent), RuntimeError> {
+        self.context.reporter.report_step(Step::Sandbox, None);
+        let (vmm, agent, _) = self.launch(LaunchKind::Boot).await?;
+        Ok((vmm, agent))
+    }
+
+    /// Starts a VMM instead of one that was started before.
+    async fn launch(&self, kind: LaunchKind) -> Result<(Vmm, Agent, Option<RawFd>), RuntimeError> {
+        let LaunchedVmm { state, descriptors: [output, errors, exit] } =
+            self.supervisor.launch(kind, self.export.connect()?.into()).await?;
+        let console = |output| pipe::Receiver::from_owned_fd(output).map(Console::follow);
+        let spec = self.context.spec;
+        let follow = || {
+            Ok(Vmm {
+                process: VmmProcess::follow(self.supervisor.clone(), exit)?,
+                console: console(output)?,
+                errors: console(errors)?,
+                control: in_run_dir(spec, vmm::CONTROL_SOCKET),
+            })
+        };
+        let vmm = follow().map_err(cannot("follow the VMM"))?;
+        Ok((vmm, Agent::new(in_run_dir(spec, vmm::AGENT_SOCKET)), state))
+    }
 }
 
 impl HomeExport {

@@ -17,6 +17,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
+    os::fd::AsRawFd as _,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -238,6 +239,16 @@ impl PrototypePlace {
         prototypes.sort();
         let surplus = prototypes.len().saturating_sub(MAX_PROTOTYPES);
         prototypes.drain(..surplus).try_for_each(|(_, path)| remove_if_present(&path))
+    }
+}
+
+impl NewPrototype {
+    /// A path of its directory that is short enough for sockets in it, and only leads there as long as the
+    /// descriptor is open.
+    pub fn open_directory(&self) -> io::Result<(File, PathBuf)> {
+        let directory = File::open(&self.directory)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        Ok((directory, path))
     }
 }
 

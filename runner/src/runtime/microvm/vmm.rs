@@ -5,9 +5,10 @@ use std::{
     io::{self, PipeReader},
     os::{
         fd::{OwnedFd, RawFd},
-        unix::net::{UnixListener, UnixStream},
+        unix::{fs::lchown, net::UnixListener},
     },
-    path::{Path, PathBuf},
+    path::Path,
+    sync::Arc,
 };
 
 use protocol::{agent::HOME_DISK_BYTES, runner::RunnerSpec};
@@ -21,18 +22,20 @@ use super::{
 use crate::{
     cgroup::SandboxCgroup,
     images,
-    network::Network,
-    runtime::{RuntimeError, cannot, console::Console, in_run_dir},
+    network::SandboxLinks,
+    runtime::{RuntimeError, cannot},
 };
 
 /// What all VMMs of one sandbox have in common.
-pub struct Launcher<'a> {
-    pub spec: &'a RunnerSpec,
+pub struct Launcher {
+    pub spec: Arc<RunnerSpec>,
     /// The VMM's user; `None`: the caller's.
     pub uid: Option<u32>,
+    /// The user who connects to the VMM's sockets; `None`: the caller.
+    pub session: Option<u32>,
     pub accelerator: Accelerator,
     /// `None`: the guest has no network.
-    pub network: Option<Network>,
+    pub network: Option<SandboxLinks>,
     /// Limits on the host.
     pub cgroup: SandboxCgroup,
 }
@@ -53,39 +56,27 @@ pub enum Beginning {
 }
 
 /// What one VMM is given.
-pub struct Launch {
+pub struct Launch<'a> {
     pub beginning: Beginning,
     /// Frequency of the time stamp counter for an emulated guest.
     pub tsc_khz: Option<u64>,
     pub scratch: File,
     /// A connection to the home's export; `None`: a blank home.
-    pub home: Option<UnixStream>,
-    /// Prefix of the names of the VMM's sockets.
-    pub name: &'static str,
+    pub home: Option<OwnedFd>,
+    /// Where the VMM's sockets are made: [`AGENT_SOCKET`] and [`CONTROL_SOCKET`].
+    pub sockets: &'a Path,
 }
 
-/// A VMM that was started.
-pub struct Vmm {
-    pub process: JailedProcess,
-    /// What the guest's kernel prints.
-    pub console: Console,
-    /// What the VMM itself prints.
-    pub errors: Console,
-    /// Path of the socket of the agent's port.
-    pub agent: PathBuf,
-    /// Path of the socket of QEMU's control protocol.
-    pub control: PathBuf,
-    /// The number that a prototype's state has in the VMM.
-    pub state: Option<RawFd>,
-}
+/// Name of the socket of the agent's port.
+pub const AGENT_SOCKET: &str = "agent.sock";
+/// Name of the socket of QEMU's control protocol.
+pub const CONTROL_SOCKET: &str = "qmp.sock";
 
-impl Launcher<'_> {
-    /// Starts QEMU.
-    pub async fn launch(&self, launch: Launch) -> Result<Vmm, RuntimeError> {
-        let spec = self.spec;
+impl Launcher {
+    /// Starts QEMU. Returns its process, and the number that a prototype's state has in it.
+    pub async fn launch(&self, launch: Launch<'_>) -> Result<(JailedProcess, Option<RawFd>), RuntimeError> {
+        let spec = &self.spec;
         let mut jail = self.new_jail()?;
-        let agent = in_run_dir(spec, &format!("{}agent.sock", launch.name));
-        let control = in_run_dir(spec, &format!("{}qmp.sock", launch.name));
         let (memory, state) = pass_beginning(&mut jail, launch.beginning)?;
         let command_line = CommandLine {
             accelerator: self.accelerator,
@@ -103,22 +94,14 @@ impl Launcher<'_> {
                     None => Home::Blank(HOME_DISK_BYTES),
                 },
             }),
-            agent: jail.pass(listen(&agent)?),
-            qmp: jail.pass(listen(&control)?),
+            agent: jail.pass(self.listen(&launch.sockets.join(AGENT_SOCKET))?),
+            qmp: jail.pass(self.listen(&launch.sockets.join(CONTROL_SOCKET))?),
             tap: self.pass_network(&mut jail)?,
             is_verbose: false,
         };
-        let mut process = jail.spawn(command_line.to_arguments()).await?;
-        let child = &mut process.child;
-        tracing::info!(pid = child.id(), accelerator = self.accelerator.as_str(), "started the VMM");
-        Ok(Vmm {
-            console: Console::follow(child.stdout.take().expect("piped")),
-            errors: Console::follow(child.stderr.take().expect("piped")),
-            process,
-            agent,
-            control,
-            state,
-        })
+        let process = jail.spawn(command_line.to_arguments()).await?;
+        tracing::info!(pid = process.child.id(), accelerator = self.accelerator.as_str(), "started the VMM");
+        Ok((process, state))
     }
 
     /// The frequency that a guest's kernel needs on its command line.
@@ -137,6 +120,22 @@ impl Launcher<'_> {
             allow_kvm(&mut jail);
         }
         Ok(jail)
+    }
+
+    /// Listens on a socket, of which an earlier VMM of this start may have left the file.
+    fn listen(&self, path: &Path) -> Result<UnixListener, RuntimeError> {
+        let listen = || {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(path)?;
+            if self.session.is_some() {
+                lchown(path, self.session, None)?;
+            }
+            Ok(listener)
+        };
+        listen().map_err(cannot("create a socket of the sandbox"))
     }
 
     /// Puts the VMM into the sandbox's network. Returns the number of its tap.
@@ -164,16 +163,4 @@ fn pass_beginning(
 
 fn open(path: &Path) -> Result<File, RuntimeError> {
     File::open(path).map_err(cannot("open the image"))
-}
-
-/// Listens on a socket, of which an earlier VMM of this start may have left the file.
-fn listen(path: &Path) -> Result<UnixListener, RuntimeError> {
-    let listen = || {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        UnixListener::bind(path)
-    };
-    listen().map_err(cannot("create a socket of the sandbox"))
 }

@@ -16,18 +16,14 @@ use std::{
     sync::mpsc,
 };
 
+use daemon::isolation::become_user;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{FdFlags, fcntl_setfd},
     process::{
-        Gid, PidfdFlags, Resource, Rlimit, Signal, Uid, getpid, pidfd_open, set_parent_process_death_signal,
-        setrlimit,
+        PidfdFlags, Resource, Rlimit, Signal, getpid, pidfd_open, set_parent_process_death_signal, setrlimit,
     },
-    thread::{
-        CapabilitySet, CapabilitySets, LinkNameSpaceType, clear_ambient_capability_set,
-        move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
-        set_thread_groups, set_thread_res_gid, set_thread_res_uid,
-    },
+    thread::{LinkNameSpaceType, move_into_link_name_space, set_no_new_privs},
 };
 use seccompiler::{BpfProgram, apply_filter};
 use tokio::{
@@ -166,7 +162,7 @@ impl Jail {
             .map_err(|error| JailError::new(format!("show {} to the VMM", source.display()), error))?;
         let Some(root) = &mut self.root else { return Ok(source) };
         let path = Path::new("/").join(name);
-        root.add_file(source, path.clone());
+        root.add_file(&source, &path);
         Ok(path)
     }
 
@@ -255,7 +251,7 @@ impl Jail {
         }
         if let Some(uid) = self.uid {
             self.set_limits()?;
-            change_user(uid, self.group)?;
+            become_user(uid, self.group)?;
         }
         set_no_new_privs(true)?;
         set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -282,25 +278,6 @@ impl Jail {
         }
         Ok(())
     }
-}
-
-/// Gives up root and every capability. Allocates nothing.
-fn change_user(uid: u32, group: Option<u32>) -> io::Result<()> {
-    let (user, own_group) = (Uid::from_raw(uid), Gid::from_raw(uid));
-    for capability in CapabilitySet::all() {
-        // A kernel that does not know a capability cannot give it either.
-        let _ = remove_capability_from_bounding_set(capability);
-    }
-    clear_ambient_capability_set()?;
-    // At most one group, so nothing is allocated.
-    match group {
-        Some(group) => set_thread_groups(&[Gid::from_raw(group)])?,
-        None => set_thread_groups(&[])?,
-    }
-    set_thread_res_gid(own_group, own_group, own_group)?;
-    set_thread_res_uid(user, user, user)?;
-    let none = CapabilitySet::empty();
-    Ok(set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?)
 }
 
 /// Whether the process of a descriptor has ended.
