@@ -13,7 +13,6 @@ const BLOCKS: Record<string, keyof HTMLElementTagNameMap> = {
   ListItem: "li",
   Emphasis: "em",
   StrongEmphasis: "strong",
-  HorizontalRule: "hr",
 };
 /** Parts that show nothing themselves. */
 const MARKS = new Set(["HeaderMark", "QuoteMark", "ListMark", "EmphasisMark", "CodeMark", "LinkMark"]);
@@ -76,6 +75,9 @@ function appendNode(parent: HTMLElement, node: SyntaxNode, text: string): void {
       return;
     case "Entity":
       parent.append(ENTITIES[source] ?? source);
+      return;
+    case "HorizontalRule":
+      parent.append(document.createElement("hr"));
       return;
     case "HardBreak":
       parent.append(document.createElement("br"));
