@@ -340,6 +340,15 @@ impl Api {
         self.json(self.http.post(format!("{}{path}", self.url))).await
     }
 
+    /// Posts a body to an internal route, over a socket of the server's host.
+    pub async fn post_internal_body<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ApiError> {
+        self.json(self.http.post(format!("{}{path}", self.url)).json(body)).await
+    }
+
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         self.json(self.request(Method::GET, path)).await
     }

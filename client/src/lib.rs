@@ -10,6 +10,7 @@
 
 pub mod api;
 mod audit;
+mod budgets;
 pub mod content;
 pub mod error;
 pub mod events;

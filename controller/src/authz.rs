@@ -41,8 +41,8 @@ pub enum Action {
     UseClasses,
     /// Everything with a class and its members.
     ManageClass(ClassFacts),
-    /// Change what holds for the whole tenant: retention and network policies, gc, the tenant's key; see
-    /// what its users take of the disk.
+    /// Change what holds for the whole tenant: retention and network policies, budgets of its users and
+    /// classes, gc, the tenant's key; see what its users take of the disk.
     ManageTenant,
     /// Read, export and verify the audit log.
     ReadAudit,

@@ -9,7 +9,7 @@ use std::{
 
 use protocol::{
     Redacted,
-    api::user::Role,
+    api::{budget::BudgetResource, user::Role},
     network::NetworkBounds,
     ports::PreviewHost,
     runner::{DiskLimits, RuntimeKind},
@@ -17,7 +17,7 @@ use protocol::{
 };
 use reader::ReaderCommand;
 
-use crate::{disk::measure::DiskPaths, kms::KmsConfig};
+use crate::{budgets::amounts::BudgetLimits, disk::measure::DiskPaths, kms::KmsConfig};
 
 /// Everything that a controller must know to start.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub struct Config {
     pub reader: ReaderCommand,
     /// How often homes are uploaded, and which snapshots are kept.
     pub history: HistoryConfig,
-    /// What one user and one tenant may use.
+    /// What users and tenants may use.
     pub limits: Limits,
 }
 
@@ -83,33 +83,38 @@ impl DiskConfig {
     }
 }
 
-/// What one user and one tenant may use of this installation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What users and tenants may use of this installation: their budgets, unless somebody sets others.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Workspaces that run at once.
-    pub running: RunningLimits,
-    /// Space for homes.
-    pub homes: HomeLimits,
-    /// Space for the scratch disks of workspaces that run.
-    pub scratch: ScratchLimits,
+    /// Of one member.
+    pub member: BudgetLimits,
+    /// Of one teacher or owner.
+    pub teacher: BudgetLimits,
+    /// Of all users of one tenant together.
+    pub tenant: BudgetLimits,
     /// When a workspace that nobody uses is stopped.
     pub idle: IdleLimits,
 }
 
-/// How many workspaces run at once. None: as many as there is room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunningLimits {
-    /// Of one member.
-    pub member: Option<u32>,
-    /// Of one teacher or owner.
-    pub teacher: Option<u32>,
-    /// Of all users of one tenant together.
-    pub tenant: Option<u32>,
-}
+/// Workspaces of one user: far more than anybody uses, and too few to do harm.
+const MAX_WORKSPACES_PER_USER: u64 = 200;
 
-impl Default for RunningLimits {
+impl Default for Limits {
     fn default() -> Self {
-        Self { member: Some(2), teacher: Some(10), tenant: None }
+        let user = BudgetLimits::NONE.with(BudgetResource::Workspaces, MAX_WORKSPACES_PER_USER);
+        Self {
+            member: user
+                .with(BudgetResource::Running, 2)
+                .with(BudgetResource::Homes, 64 << 30)
+                .with(BudgetResource::Scratch, 32 << 30)
+                .with(BudgetResource::Starts, 20),
+            teacher: user
+                .with(BudgetResource::Running, 10)
+                .with(BudgetResource::Homes, 1 << 40)
+                .with(BudgetResource::Scratch, 256 << 30),
+            tenant: BudgetLimits::NONE,
+            idle: IdleLimits::default(),
+        }
     }
 }
 
@@ -125,62 +130,6 @@ pub struct IdleLimits {
 impl Default for IdleLimits {
     fn default() -> Self {
         Self { stop_after: Duration::from_hours(8), max_hold: Duration::from_hours(24) }
-    }
-}
-
-/// The size of all homes together, in MiB, whether they are full or not. None: no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HomeLimits {
-    /// Of one member.
-    pub member_mib: Option<u64>,
-    /// Of one teacher or owner.
-    pub teacher_mib: Option<u64>,
-    /// Of all users of one tenant together.
-    pub tenant_mib: Option<u64>,
-}
-
-impl Default for HomeLimits {
-    fn default() -> Self {
-        Self { member_mib: Some(64 << 10), teacher_mib: Some(1 << 20), tenant_mib: None }
-    }
-}
-
-/// The size of all scratch disks of running workspaces together, in MiB, whether they are full or not.
-/// None: no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScratchLimits {
-    /// Of one member.
-    pub member_mib: Option<u64>,
-    /// Of one teacher or owner.
-    pub teacher_mib: Option<u64>,
-    /// Of all users of one tenant together.
-    pub tenant_mib: Option<u64>,
-}
-
-impl Default for ScratchLimits {
-    fn default() -> Self {
-        Self { member_mib: Some(32 << 10), teacher_mib: Some(256 << 10), tenant_mib: None }
-    }
-}
-
-impl ScratchLimits {
-    /// The limit of one user with this role.
-    pub fn of(&self, role: Role) -> Option<u64> {
-        if role >= Role::Teacher { self.teacher_mib } else { self.member_mib }
-    }
-}
-
-impl HomeLimits {
-    /// The limit of one user with this role.
-    pub fn of(&self, role: Role) -> Option<u64> {
-        if role >= Role::Teacher { self.teacher_mib } else { self.member_mib }
-    }
-}
-
-impl RunningLimits {
-    /// The limit of one user with this role.
-    pub fn of(&self, role: Role) -> Option<u32> {
-        if role >= Role::Teacher { self.teacher } else { self.member }
     }
 }
 

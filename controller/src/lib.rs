@@ -2,11 +2,12 @@
 //! of the database.
 //!
 //! ```text
-//! api ─▶ workspaces, classes, tenants ─▶ core ─▶ lifecycle, engine, snapshots, identity, kms ─▶ db ─▶ authz
+//! api ─▶ workspaces, classes, tenants ─▶ budgets ─▶ core ─▶ lifecycle, engine, snapshots, identity, kms ─▶ db ─▶ authz
 //! ```
 //!
 //! - [`lifecycle`] is the pure heart: which phase follows which event. [`workspaces`] has the
 //!   reconciler, which applies the events of time, and the reports of runners.
+//! - [`budgets`] decides whether a user, a class and a tenant may use more; the decision is pure.
 //! - [`disk`] measures the host's disk and divides it; its decisions are pure.
 //! - [`snapshots`] are a home's history; [`kms`] protects the keys that encrypt it.
 //! - [`authz`] is the table of permissions. A database transaction of a user needs its proof.
@@ -15,6 +16,7 @@
 mod api;
 mod audit;
 mod authz;
+mod budgets;
 mod classes;
 mod config;
 mod controller;
@@ -36,10 +38,8 @@ mod tenants;
 mod tests;
 mod workspaces;
 
-pub use config::{
-    Config, DiskConfig, EngineConfig, HistoryConfig, HomeLimits, IdleLimits, Limits, RunningLimits, SOCKET,
-    ScratchLimits,
-};
+pub use budgets::amounts::BudgetLimits;
+pub use config::{Config, DiskConfig, EngineConfig, HistoryConfig, IdleLimits, Limits, SOCKET};
 pub use controller::{Controller, StopReport, StoppingWorkspace};
 pub use daemon::tasks::ShutdownOutcome;
 pub use db::{DatabaseError, migrate};

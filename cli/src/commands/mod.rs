@@ -19,6 +19,7 @@ pub mod admin;
 pub mod attach;
 pub mod audit;
 pub mod auth;
+pub mod budget;
 mod candidates;
 pub mod class;
 pub mod completion;
@@ -164,6 +165,7 @@ commands! {
     token::Token,
     volume::Volume,
     audit::Audit,
+    budget::Budget,
     admin::Admin,
     runner::Runner,
     gateway::Gateway,

@@ -178,7 +178,7 @@ fn print_link(context: &Context, server: &Server, link: &UserLink) -> Result<(),
     output::line(&url)
 }
 
-async fn find(server: &Server, target: &UserArgument) -> Result<UserRecord, CommandError> {
+pub async fn find(server: &Server, target: &UserArgument) -> Result<UserRecord, CommandError> {
     let UserList { users } = server.users().await?;
     let fits = |user: &&UserRecord| {
         user.email.to_lowercase() == target.user.to_lowercase() || user.id.to_string() == target.user

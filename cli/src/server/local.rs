@@ -11,7 +11,8 @@ use protocol::{
     Redacted,
     api::{
         auth::LinkSignIn,
-        internal::{SIGN_IN_LINK_PATH, SignInLink},
+        budget::BudgetList,
+        internal::{SIGN_IN_LINK_PATH, SignInLink, TENANT_BUDGETS_PATH, TenantBudgetRequest},
     },
 };
 
@@ -53,11 +54,20 @@ impl LocalServer {
     /// Creates a one-time link for the owner. Returns its path, with the secret after `#`.
     pub async fn create_sign_in_link(&self) -> Result<Redacted<String>, CommandError> {
         let link: Result<SignInLink, ApiError> = self.api()?.post_internal(SIGN_IN_LINK_PATH).await;
-        match link {
-            Ok(link) => Ok(link.path),
-            Err(error @ ApiError::Unreachable { .. }) => Err(not_running(&self.data, &error)),
-            Err(error) => Err(error.into()),
-        }
+        self.reached(link).map(|link| link.path)
+    }
+
+    /// Changes the budget of a tenant, if the request says so, and lists those of all tenants.
+    pub async fn tenant_budgets(&self, request: &TenantBudgetRequest) -> Result<BudgetList, CommandError> {
+        self.reached(self.api()?.post_internal_body(TENANT_BUDGETS_PATH, request).await)
+    }
+
+    /// Explains an error of a server that does not answer.
+    fn reached<T>(&self, answer: Result<T, ApiError>) -> Result<T, CommandError> {
+        answer.map_err(|error| match error {
+            error @ ApiError::Unreachable { .. } => not_running(&self.data, &error),
+            error => error.into(),
+        })
     }
 
     /// Signs the owner in, as a browser with a link does.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use controller::{DiskConfig, HomeLimits, IdleLimits, Limits, RunningLimits, ScratchLimits};
+use controller::{BudgetLimits, DiskConfig, IdleLimits, Limits};
 use protocol::{
+    api::budget::BudgetResource,
     network::{DEFAULT_MBIT_PER_SECOND, DEFAULT_PACKETS_PER_SECOND, NetworkBounds, PrivateNetwork},
     runner::{DEFAULT_DISK_IOPS, DEFAULT_DISK_MIB_PER_SECOND, DiskLimits},
 };
@@ -42,6 +43,15 @@ pub struct LimitOptions {
     /// Size of all scratch disks of one tenant's running workspaces, in GiB; 0 sets no limit
     #[arg(long, env = "BURROW_MAX_SCRATCH_PER_TENANT", value_name = "GIB", default_value_t = 0)]
     pub max_scratch_per_tenant: u32,
+    /// Starts of one member's workspaces in one minute; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_STARTS_PER_MEMBER", value_name = "COUNT", default_value_t = 20)]
+    pub max_starts_per_member: u32,
+    /// Starts of one teacher's or owner's workspaces in one minute; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_STARTS_PER_TEACHER", value_name = "COUNT", default_value_t = 0)]
+    pub max_starts_per_teacher: u32,
+    /// Starts of one tenant's workspaces in one minute; 0 sets no limit
+    #[arg(long, env = "BURROW_MAX_STARTS_PER_TENANT", value_name = "COUNT", default_value_t = 0)]
+    pub max_starts_per_tenant: u32,
     /// Time after which a workspace that nobody uses is stopped, such as 90m or 8h; 0 never stops one
     #[arg(
         long,
@@ -169,25 +179,45 @@ impl LimitOptions {
 
     /// The limits for the controller.
     pub fn limits(self) -> Limits {
-        let count = |limit: u32| (limit > 0).then_some(limit);
-        let mib = |gib: u32| (gib > 0).then(|| u64::from(gib) << 10);
+        let budget = |base: BudgetLimits, [running, homes_gib, scratch_gib, starts]: [u32; 4]| {
+            let limit = |amount: u32, shift: u32| (amount > 0).then(|| u64::from(amount) << shift);
+            let mut limits = base;
+            limits.set(BudgetResource::Running, limit(running, 0));
+            limits.set(BudgetResource::Homes, limit(homes_gib, GIB_SHIFT));
+            limits.set(BudgetResource::Scratch, limit(scratch_gib, GIB_SHIFT));
+            limits.set(BudgetResource::Starts, limit(starts, 0));
+            limits
+        };
+        let base = Limits::default();
         Limits {
-            running: RunningLimits {
-                member: count(self.max_running_per_member),
-                teacher: count(self.max_running_per_teacher),
-                tenant: count(self.max_running_per_tenant),
-            },
+            member: budget(
+                base.member,
+                [
+                    self.max_running_per_member,
+                    self.max_homes_per_member,
+                    self.max_scratch_per_member,
+                    self.max_starts_per_member,
+                ],
+            ),
+            teacher: budget(
+                base.teacher,
+                [
+                    self.max_running_per_teacher,
+                    self.max_homes_per_teacher,
+                    self.max_scratch_per_teacher,
+                    self.max_starts_per_teacher,
+                ],
+            ),
+            tenant: budget(
+                base.tenant,
+                [
+                    self.max_running_per_tenant,
+                    self.max_homes_per_tenant,
+                    self.max_scratch_per_tenant,
+                    self.max_starts_per_tenant,
+                ],
+            ),
             idle: IdleLimits { stop_after: self.idle_stop, max_hold: self.max_hold },
-            homes: HomeLimits {
-                member_mib: mib(self.max_homes_per_member),
-                teacher_mib: mib(self.max_homes_per_teacher),
-                tenant_mib: mib(self.max_homes_per_tenant),
-            },
-            scratch: ScratchLimits {
-                member_mib: mib(self.max_scratch_per_member),
-                teacher_mib: mib(self.max_scratch_per_teacher),
-                tenant_mib: mib(self.max_scratch_per_tenant),
-            },
         }
     }
 }
@@ -222,7 +252,9 @@ mod tests {
     #[test]
     fn zero_sets_no_limit() {
         let limits = parse(&["--max-running-per-member", "0", "--max-homes-per-member=0"]);
-        assert_eq!((limits.running.member, limits.homes.member_mib), (None, None));
+        let limit = |limits: &BudgetLimits, resource| limits.get(resource);
+        assert_eq!(limit(&limits.member, BudgetResource::Running), None);
+        assert_eq!(limit(&limits.member, BudgetResource::Homes), None);
         assert_eq!(parse(&["--idle-stop", "0"]).idle.stop_after, Duration::ZERO);
         assert_eq!(parse(&["--idle-stop", "90m"]).idle.stop_after, Duration::from_mins(90));
         let bounds = bounds(&["--max-network-packets=0", "--max-network-mbit", "0"]);
@@ -235,8 +267,9 @@ mod tests {
         let limited = disk(&["--disk-budget=2", "--disk-reserve=100", "--max-disk-per-teacher=3"]);
         assert_eq!((limited.budget_bytes, limited.reserve_bytes), (Some(2 << 30), Some(100 << 20)));
         assert_eq!((limited.member_bytes, limited.teacher_bytes), (None, Some(3 << 30)));
-        assert_eq!(parse(&["--max-homes-per-tenant", "3"]).homes.tenant_mib, Some(3072));
-        let scratch = parse(&["--max-scratch-per-member", "5", "--max-scratch-per-teacher=0"]).scratch;
-        assert_eq!((scratch.member_mib, scratch.teacher_mib), (Some(5120), None));
+        let limits = parse(&["--max-homes-per-tenant=3", "--max-scratch-per-teacher=0", "--max-starts-per-tenant=9"]);
+        assert_eq!(limit(&limits.tenant, BudgetResource::Homes), Some(3 << 30));
+        assert_eq!(limit(&limits.tenant, BudgetResource::Starts), Some(9));
+        assert_eq!(limit(&limits.teacher, BudgetResource::Scratch), None);
     }
 }

@@ -6,6 +6,7 @@ use super::error::{ApiError, Result};
 use crate::{
     audit,
     authz::{Action, Allowed, Caller, WorkspaceFacts, authorize},
+    budgets,
     core::Core,
     db::Scope,
     lifecycle::{DesiredState, Event, record},
@@ -88,6 +89,7 @@ pub async fn apply_event(
     event: Event,
     action: &str,
 ) -> Result<bool> {
+    let now = app.now();
     let mut scope = app.db.scope(allowed).await?;
     if event == Event::Start {
         create::check_key(&mut scope).await?;
@@ -98,11 +100,10 @@ pub async fn apply_event(
     }
     if event == Event::Start && locked.life.desired_state != DesiredState::Running {
         limits::check_disk(app, locked.tenant, locked.owner)?;
-        limits::check_start(&mut scope, &app.config.limits, locked.owner, id).await?;
+        budgets::admit_start(&mut scope, &app.config.limits, id, now).await?;
     }
     let is_deletion = event == Event::Delete;
     let before = (locked.life.phase(), locked.life.desired_state);
-    let now = app.now();
     let effects = locked.apply(now, event);
     let runners = record::save(scope.connection(), now, &mut locked, effects).await?;
     audit::write(&mut scope, action, &id.to_string(), serde_json::json!({})).await?;

@@ -118,7 +118,6 @@ impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         let detail = format!("{error}.");
         match error {
-            CreateError::QuotaExceeded => Self::new(Code::QuotaExceeded, detail),
             CreateError::NameTaken(_) => Self::new(Code::NameTaken, detail),
             CreateError::NoTemplate | CreateError::ForeignHome => Self::invalid("template", &detail),
             CreateError::NoOrigin => Self::not_found("workspace"),

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     audit,
     authz::Action,
+    budgets,
     core::App,
     db::Scope,
     snapshots::{self, SnapshotRef},
@@ -71,10 +72,10 @@ pub async fn fork_workspace(
     {
         return created(&mut scope, known).await;
     }
-    // Checked before the runner is asked for a snapshot.
+    // Checked before the runner is asked for a snapshot. The size of the home is checked with it.
     limits::check_disk(&app, caller.tenant, caller.user)?;
     create::check_key(&mut scope).await?;
-    create::check_quota(&mut scope, caller.user).await?;
+    budgets::check_new_home(&mut scope, &app.config.limits, None, 1).await?;
     drop(scope);
     let base = match request.snapshot {
         Some(snapshot) => snapshot,

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     audit,
     authz::{Action, Allowed, Caller, authorize},
+    budgets,
     core::{App, Core},
     db::{Scope, violated_constraint},
     fair_permits::Busy,
@@ -85,12 +86,11 @@ pub async fn create_import(
     create::check_key(&mut scope).await?;
     // Checked before anything is uploaded.
     let destination = imports::find_destination(&mut scope, &request.name).await?;
-    check_destination(&mut scope, destination.as_ref(), request.source, request.replace, &request.name)
-        .await?;
+    check_destination(destination.as_ref(), request.source, request.replace, &request.name)?;
     let (template, home_mib) = choose_template_and_size(&mut scope, destination.as_ref(), &request).await?;
     limits::check_disk(&app, allowed.caller().tenant, allowed.caller().user)?;
     let replaced = destination.as_ref().map(|destination| destination.workspace);
-    limits::check_new_home(&mut scope, &app.config.limits.homes, replaced, home_mib).await?;
+    budgets::check_new_home(&mut scope, &app.config.limits, replaced, home_mib).await?;
     let request = NewImport { home_mib, ..request };
     let expires_at = app.now() + IDLE_TIMEOUT;
     let resumed = imports::resume(&mut scope, &request, &template, expires_at).await?;
@@ -133,18 +133,14 @@ fn check_request(request: &NewImport) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the caller may create the workspace, or that the existing one may receive the home.
-async fn check_destination(
-    scope: &mut Scope,
+/// Checks that the existing workspace, if there is one, may receive the home.
+fn check_destination(
     destination: Option<&Destination>,
     source: WorkspaceId,
     replace: bool,
     name: &str,
 ) -> Result<()> {
-    let Some(destination) = destination else {
-        let owner = scope.caller().user;
-        return Ok(create::check_quota(scope, owner).await?);
-    };
+    let Some(destination) = destination else { return Ok(()) };
     if !destination.accepts(source, replace) {
         let detail = format!(
             "You have a workspace `{name}` that was not imported from this source. Choose another name, or \
@@ -321,7 +317,7 @@ pub async fn finish_import(
     }
     let Import { source, name, .. } = &import.import;
     let destination = imports::find_destination(&mut scope, name).await?;
-    check_destination(&mut scope, destination.as_ref(), *source, import.replace, name).await?;
+    check_destination(destination.as_ref(), *source, import.replace, name)?;
     let workspace = match &destination {
         Some(destination) => replace_home(&app, &mut scope, destination, &import, &request, head).await?,
         None => create_workspace(&app, &mut scope, &import, &request, head).await?,
@@ -410,7 +406,7 @@ async fn replace_home(
     let id =
         snapshots::add_imported(scope.connection(), now, (tenant, destination.volume), &imported).await?;
     imports::adopt(scope, destination, import).await?;
-    limits::check_homes(scope, &app.config.limits.homes, scope.caller().user, workspace).await?;
+    budgets::check_grown(scope, &app.config.limits, workspace).await?;
     let snapshot = snapshots::find_locked(scope, workspace, SnapshotRef::Id(id)).await?;
     let snapshot = snapshot.ok_or_else(snapshot_not_found)?;
     if !snapshot.is_head {

@@ -11,6 +11,7 @@ mod archive;
 mod audit;
 mod auth;
 mod browse;
+mod budgets;
 mod chunks;
 mod classes;
 pub mod error;
@@ -53,7 +54,7 @@ use protocol::{
         import::MAX_CHUNKS_BYTES,
         internal::{
             GRANT_KEY_PATH, GRANTS_PATH, PREVIEW_GRANTS_PATH, PREVIEW_TICKETS_PATH, SESSIONS_CHECK_PATH,
-            SIGN_IN_LINK_PATH,
+            SIGN_IN_LINK_PATH, TENANT_BUDGETS_PATH,
         },
     },
     runner::REPORT_PATH,
@@ -135,6 +136,9 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(imports::create_import))
         .routes(routes!(imports::finish_import))
         .routes(routes!(retention::get_retention_policy, retention::set_retention_policy))
+        .routes(routes!(budgets::list_budgets))
+        .routes(routes!(budgets::set_user_budget))
+        .routes(routes!(budgets::set_class_budget))
         .routes(routes!(audit::list_audit_entries))
         .routes(routes!(audit::export_audit_log))
         .routes(routes!(audit::verify_audit_log))
@@ -180,7 +184,9 @@ pub fn router(app: App, audience: Audience) -> Router {
         .0
         .route_layer(middleware::from_fn_with_state(app.clone(), layers::authenticate));
     let internal = match audience {
-        Audience::Host => Router::new().route(SIGN_IN_LINK_PATH, post(internal::sign_in_link)),
+        Audience::Host => Router::new()
+            .route(SIGN_IN_LINK_PATH, post(internal::sign_in_link))
+            .route(TENANT_BUDGETS_PATH, post(budgets::tenant_budgets)),
         Audience::Gateway => Router::new()
             .route(GRANTS_PATH, post(internal::grants))
             .route(PREVIEW_GRANTS_PATH, post(internal::preview_grant))

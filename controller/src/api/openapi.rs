@@ -45,6 +45,7 @@ use super::{PREFIX, route_access::RouteAccess};
         (name = "imports", description = "Receive a home from another installation"),
         (name = "classes", description = "A teacher's group of users and their workspaces"),
         (name = "invitations", description = "Join a class by a link"),
+        (name = "budgets", description = "What users, classes and the organisation may use"),
         (name = "audit", description = "Who did what: search, export and verify the log"),
         (name = "admin", description = "For the owner of the organisation"),
     )

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     audit,
     authz::{Action, Caller, WorkspaceFacts, authorize},
+    budgets,
     config::Limits,
     core::{App, Core},
     db::{Scope, violated_constraint},
@@ -55,9 +56,9 @@ pub async fn list_workspaces(State(app): State<App>, signed: Signed) -> Result<J
 
 /// Create a workspace
 ///
-/// Starts it unless `start` is false. Names are unique per owner. The number of workspaces, the size
-/// of all homes and the number of workspaces that run at once are limited per user and tenant: beyond
-/// that nothing is created, and the problem says what is used.
+/// Starts it unless `start` is false. Names are unique per owner. Budgets of the user and the tenant limit
+/// how many there are, what runs and the size of all homes, see `list_budgets`: beyond that nothing is
+/// created, and the problem says which limit, what is used and who can raise it.
 #[utoipa::path(
     post,
     path = "/workspaces",
@@ -184,9 +185,9 @@ async fn grow_home(scope: &mut Scope, limits: &Limits, id: WorkspaceId, home_mib
 /// Start a workspace
 ///
 /// Queues the workspace to run; watch its events to follow the start. A workspace that is queued or
-/// starting is returned unchanged. One that runs is a `conflict`. One user and one tenant may run a
-/// limited number at once: beyond that the start is refused with `quota_exceeded`, and the problem
-/// says which of the user's workspaces run.
+/// starting is returned unchanged. One that runs is a `conflict`. Beyond a budget of its owner, its class
+/// or the tenant, the start is refused with `quota_exceeded`, and the problem says which limit, what is
+/// used and who can raise it.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/start",
@@ -344,7 +345,6 @@ pub async fn undelete_workspace(
     authorize(caller, Action::ReadWorkspace(facts)).map_err(|_| not_found())?;
     let mut scope = app.db.scope(authorize(caller, Action::ChangeWorkspace(facts))?).await?;
     create::check_key(&mut scope).await?;
-    create::check_quota(&mut scope, facts.owner).await?;
     let undeleted = deleted::undelete(&mut scope, id, since).await;
     let undeleted = undeleted.map_err(|error| match violated_constraint(&error) {
         Some("workspaces_name") => ApiError::new(
@@ -356,7 +356,7 @@ pub async fn undelete_workspace(
     if !undeleted {
         return Err(not_found());
     }
-    limits::check_homes(&mut scope, &app.config.limits.homes, facts.owner, id).await?;
+    budgets::check_created(&mut scope, &app.config.limits, id).await?;
     audit::write(&mut scope, "workspace.undelete", &id.to_string(), serde_json::json!({})).await?;
     let workspace = view::find(&mut scope, id).await?.ok_or_else(not_found)?;
     scope.commit().await?;

@@ -5,6 +5,7 @@ use protocol::{
     api::{
         audit::AuditOutcome,
         auth::TokenScope,
+        budget::BudgetResource,
         port::PortVisibility,
         snapshot::{Consistency, SnapshotKind},
         user::Role,
@@ -99,6 +100,19 @@ impl TextEnum for Role {
 
 impl TextEnum for AuditOutcome {
     const NAMES: &'static [(Self, &'static str)] = &[(Self::Allowed, "allowed"), (Self::Refused, "refused")];
+}
+
+impl TextEnum for BudgetResource {
+    const NAMES: &'static [(Self, &'static str)] = &[
+        (Self::Running, "running"),
+        (Self::Vcpus, "vcpus"),
+        (Self::Memory, "memory"),
+        (Self::Scratch, "scratch"),
+        (Self::Starts, "starts"),
+        (Self::Workspaces, "workspaces"),
+        (Self::Homes, "homes"),
+        (Self::History, "history"),
+    ];
 }
 
 impl TextEnum for TokenScope {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::{
     api::{
+        budget::BudgetResource,
         scrub::ScrubReport,
         workspace::{Workspace, WorkspaceList},
     },
@@ -82,9 +83,9 @@ async fn member_grows_homes_within_budget() {
 async fn scratch_disks_have_a_budget() {
     let mut world = World::new().await;
     world.stop().await;
-    world.config.limits.running.member = None;
+    world.config.limits.member.set(BudgetResource::Running, None);
     // Each workspace of the template has 4 GiB.
-    world.config.limits.scratch.member_mib = Some(10_240);
+    world.config.limits.member.set(BudgetResource::Scratch, Some(10 << 30));
     world.start().await;
     let owner = world.owner().await;
     let member = world.member(&owner, "member").await;
@@ -94,7 +95,7 @@ async fn scratch_disks_have_a_budget() {
     assert_eq!((refused.status, refused.code()), (403, "quota_exceeded"));
     let detail = refused.body["detail"].as_str().expect("a detail").to_owned();
     assert!(detail.contains("has 4 GiB, and those of"), "{detail}");
-    assert!(detail.contains("have 8 GiB of 10 GiB") && detail.contains("ask the operator"), "{detail}");
+    assert!(detail.contains("have 8 GiB of 10 GiB") && detail.contains("ask an owner"), "{detail}");
     assert_eq!(names(&member).await, ["one", "two"], "nothing is created that cannot start");
     // At rest it has no scratch disk.
     let runner = world.runner(first.id, 1).await;

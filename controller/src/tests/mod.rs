@@ -3,6 +3,7 @@
 mod audit;
 mod audit_chain;
 mod browse;
+mod budgets;
 mod caches;
 mod classes;
 mod disk;

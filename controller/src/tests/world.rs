@@ -11,6 +11,7 @@ use protocol::{
     Epoch, ManifestId, Redacted, TenantId, WorkspaceId,
     api::{
         auth::Session,
+        budget::BudgetResource,
         snapshot::{Consistency, Snapshot, SnapshotKind, SnapshotList},
         workspace::Workspace,
     },
@@ -102,12 +103,7 @@ impl World {
             },
             reader: ReaderCommand { program: PathBuf::new(), args: vec![] },
             history: crate::HistoryConfig::default(),
-            // Tests let one owner run many.
-            limits: crate::Limits {
-                running: crate::RunningLimits { teacher: None, ..crate::RunningLimits::default() },
-                scratch: crate::ScratchLimits { teacher_mib: None, ..crate::ScratchLimits::default() },
-                ..crate::Limits::default()
-            },
+            limits: limits(),
         };
         let files = Arc::new(Memory::default());
         let mut world =
@@ -243,6 +239,15 @@ impl Drop for World {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// The default limits, except that one owner may run many.
+fn limits() -> crate::Limits {
+    let mut limits = crate::Limits::default();
+    for resource in [BudgetResource::Running, BudgetResource::Scratch] {
+        limits.teacher.set(resource, None);
+    }
+    limits
 }
 
 /// Asks until there is an answer.

@@ -9,16 +9,14 @@ use protocol::{
 use time::OffsetDateTime;
 
 use crate::{
+    budgets,
     config::Limits,
     db::{Scope, text::Text, violated_constraint},
     lifecycle::{Event, record},
     snapshots::{SnapshotRecord, imports::ImportRecord},
     tenants,
-    workspaces::limits::{self, LimitError},
+    workspaces::limits::LimitError,
 };
-
-/// Workspaces of one user: far more than anybody uses, and too few to do harm.
-pub const MAX_WORKSPACES_PER_USER: i64 = 200;
 
 /// Largest home. It is on a disk of a fixed size, and the file system needs a GiB of that to grow.
 pub const MAX_HOME_MIB: u32 = (HOME_DISK_BYTES >> 20) as u32 - 1024;
@@ -66,8 +64,6 @@ pub enum Source<'a> {
 /// Why a workspace cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    #[error("You have {MAX_WORKSPACES_PER_USER} workspaces. Delete one first")]
-    QuotaExceeded,
     #[error("You have a workspace `{0}`. Choose another name")]
     NameTaken(String),
     #[error("There is no such template")]
@@ -96,7 +92,7 @@ impl From<sqlx::Error> for CreateError {
     }
 }
 
-/// Creates a workspace if the limits of its owner allow it, and starts it if `is_started`. Roll the
+/// Creates a workspace if the budgets allow it, and starts it if `is_started`. Roll the
 /// transaction back after an error.
 pub async fn create(
     scope: &mut Scope,
@@ -106,17 +102,16 @@ pub async fn create(
     is_started: bool,
 ) -> Result<(), CreateError> {
     check_key(scope).await?;
-    check_quota(scope, new.owner).await?;
     insert(scope, now, new).await?;
-    limits::check_homes(scope, &limits.homes, new.owner, new.id).await?;
+    budgets::check_created(scope, limits, new.id).await?;
     if is_started {
-        limits::check_start(scope, limits, new.owner, new.id).await?;
+        budgets::admit_start(scope, limits, new.id, now).await?;
         record::apply_event(scope.connection(), now, new.id, Event::Start).await?;
     }
     Ok(())
 }
 
-/// Inserts a workspace at rest. Checks no quota: a teacher creates workspaces for the members of a
+/// Inserts a workspace at rest. Checks no budget: a teacher creates workspaces for the members of a
 /// class.
 pub async fn insert(
     scope: &mut Scope,
@@ -148,20 +143,6 @@ pub async fn insert(
 /// Checks that the key of the caller's tenant was not destroyed. Without it, no home can be used.
 pub async fn check_key(scope: &mut Scope) -> Result<(), CreateError> {
     if tenants::is_key_destroyed(scope).await? { Err(CreateError::KeyDestroyed) } else { Ok(()) }
-}
-
-/// Checks that a user may have one more workspace.
-pub async fn check_quota(scope: &mut Scope, owner: UserId) -> Result<(), CreateError> {
-    let tenant = scope.tenant();
-    let count = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from workspaces
-           where tenant_id = $1 and owner_id = $2 and deleted_at is null and desired_state <> 'deleted'"#,
-        tenant,
-        owner.0,
-    )
-    .fetch_one(scope.connection())
-    .await?;
-    if count < MAX_WORKSPACES_PER_USER { Ok(()) } else { Err(CreateError::QuotaExceeded) }
 }
 
 async fn insert_from_template(
@@ -391,7 +372,7 @@ pub async fn grow_home(
 ) -> Result<Option<u32>, LimitError> {
     let tenant = scope.tenant();
     let before = sqlx::query!(
-        "select home_mib, owner_id from workspaces
+        "select home_mib from workspaces
          where tenant_id = $1 and workspace_id = $2 and deleted_at is null for update",
         tenant,
         workspace.0,
@@ -409,7 +390,7 @@ pub async fn grow_home(
     let Some(before) = before else { return Ok(None) };
     let before_mib = before.home_mib.unsigned_abs();
     if home_mib > before_mib {
-        limits::check_homes(scope, &limits.homes, UserId(before.owner_id), workspace).await?;
+        budgets::check_grown(scope, limits, workspace).await?;
     }
     Ok(Some(before_mib))
 }

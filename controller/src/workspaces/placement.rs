@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use protocol::{
-    TenantId, UserId, VolumeId, WorkspaceId,
+    ClassId, TenantId, UserId, VolumeId, WorkspaceId,
     api::user::Role,
     workspace::{Failure, Phase, Step, Tier},
 };
@@ -17,11 +17,16 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    admission::{Placed, UsageLimits, Waiting, assign_turns},
+    admission::{OwnerLimits, Placed, Waiting, WorkspaceOwner, assign_turns},
     network, view,
 };
 use crate::{
     api,
+    budgets::{
+        self,
+        store::{self, SetLimits},
+        usage::Subject,
+    },
     core::{App, Core},
     db::text::Text,
     engine::{LaunchError, LaunchSpec},
@@ -53,6 +58,8 @@ struct QueueRow {
     workspace_id: Uuid,
     phase: Text<Phase>,
     host: Option<String>,
+    class_id: Option<Uuid>,
+    vcpus: i16,
     memory_mib: i32,
     scratch_mib: i32,
     queued_at: Option<OffsetDateTime>,
@@ -78,8 +85,8 @@ pub async fn place_queued(core: &Core) -> Result<Vec<Placement>, sqlx::Error> {
     let rows = sqlx::query_as!(
         QueueRow,
         r#"select w.tenant_id, w.owner_id, u.role as "owner_role: Text<Role>", w.workspace_id,
-                  w.phase as "phase: Text<Phase>", w.host, w.memory_mib, w.scratch_mib, w.queued_at,
-                  w.not_before, w.queue_position, w.created_at
+                  w.phase as "phase: Text<Phase>", w.host, w.class_id, w.vcpus, w.memory_mib, w.scratch_mib,
+                  w.queued_at, w.not_before, w.queue_position, w.created_at
            from workspaces w join users u on u.tenant_id = w.tenant_id and u.user_id = w.owner_id
            where w.phase <> 'terminated' and w.deleted_at is null limit $1"#,
         MAX_ROWS,
@@ -87,9 +94,8 @@ pub async fn place_queued(core: &Core) -> Result<Vec<Placement>, sqlx::Error> {
     .fetch_all(&mut *connection)
     .await?;
     let capacity = core.config.engine.capacity();
-    let limits = &core.config.limits;
-    let of_tenant = UsageLimits { workspaces: limits.running.tenant, scratch_mib: limits.scratch.tenant_mib };
-    let turns = assign_turns(&waiting(core, now, &rows), &placed(core, &rows), capacity, of_tenant);
+    let set = store::find(connection, None).await?;
+    let turns = assign_turns(&waiting(core, now, &rows, &set), &placed(core, &rows), capacity);
     let admitted: HashSet<WorkspaceId> = turns.admitted.iter().copied().collect();
     let rest: Vec<WorkspaceId> = turns.order.into_iter().filter(|id| !admitted.contains(id)).collect();
     write_positions(connection, &rows, &rest).await?;
@@ -101,19 +107,34 @@ pub async fn place_queued(core: &Core) -> Result<Vec<Placement>, sqlx::Error> {
     Ok(placements)
 }
 
-fn waiting(core: &Core, now: OffsetDateTime, rows: &[QueueRow]) -> Vec<Waiting> {
+impl QueueRow {
+    fn owner(&self) -> WorkspaceOwner {
+        let (tenant, user) = (TenantId(self.tenant_id), UserId(self.owner_id));
+        WorkspaceOwner { tenant, user, class: self.class_id.map(ClassId) }
+    }
+
+    fn limits(&self, core: &Core, set: &SetLimits) -> OwnerLimits {
+        let WorkspaceOwner { tenant, user, class } = self.owner();
+        let of = |subject| {
+            let defaults = store::defaults(&core.config.limits, subject, self.owner_role.0);
+            set.of(tenant, subject, &defaults)
+        };
+        OwnerLimits {
+            user: of(Subject::User(user)),
+            class: class.map(|class| of(Subject::Class(class))).unwrap_or_default(),
+            tenant: of(Subject::Tenant),
+        }
+    }
+}
+
+fn waiting(core: &Core, now: OffsetDateTime, rows: &[QueueRow], set: &SetLimits) -> Vec<Waiting> {
     let queued = rows.iter().filter(|row| row.phase.0 == Phase::Queued);
     queued
         .map(|row| Waiting {
-            tenant: TenantId(row.tenant_id),
-            owner: UserId(row.owner_id),
+            owner: row.owner(),
             workspace: WorkspaceId(row.workspace_id),
-            of_owner: UsageLimits {
-                workspaces: core.config.limits.running.of(row.owner_role.0),
-                scratch_mib: core.config.limits.scratch.of(row.owner_role.0),
-            },
-            memory_mib: row.memory_mib.unsigned_abs().into(),
-            scratch_mib: row.scratch_mib.unsigned_abs().into(),
+            needs: budgets::running_amounts(row.vcpus, row.memory_mib, row.scratch_mib),
+            limits: row.limits(core, set),
             queued_at: row.queued_at.unwrap_or(row.created_at),
             is_ready: row.not_before.is_none_or(|time| time <= now)
                 && !core.engine.is_busy(WorkspaceId(row.workspace_id)),
@@ -121,20 +142,17 @@ fn waiting(core: &Core, now: OffsetDateTime, rows: &[QueueRow]) -> Vec<Waiting> 
         .collect()
 }
 
-/// The workspaces that this host runs. The capacity of other hosts is decided by their own
-/// controllers.
+/// The workspaces that have a runner, on all hosts.
 fn placed(core: &Core, rows: &[QueueRow]) -> Vec<Placed> {
-    let here = rows
-        .iter()
-        .filter(|row| row.phase.0 != Phase::Queued && row.host.as_ref() == Some(&core.config.host));
-    here.map(|row| Placed {
-        tenant: TenantId(row.tenant_id),
-        owner: UserId(row.owner_id),
-        memory_mib: row.memory_mib.unsigned_abs().into(),
-        scratch_mib: row.scratch_mib.unsigned_abs().into(),
-        is_starting: row.phase.0 == Phase::Provisioning,
-    })
-    .collect()
+    let placed = rows.iter().filter(|row| row.phase.0 != Phase::Queued);
+    placed
+        .map(|row| Placed {
+            owner: row.owner(),
+            needs: budgets::running_amounts(row.vcpus, row.memory_mib, row.scratch_mib),
+            is_starting: row.phase.0 == Phase::Provisioning,
+            is_here: row.host.as_ref() == Some(&core.config.host),
+        })
+        .collect()
 }
 
 async fn write_positions(

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{clock_gap::ClockGap, placement, previews};
 use crate::{
-    audit,
+    audit, budgets,
     core::{App, Core},
     engine::RunnerExit,
     events::Subscription,
@@ -154,6 +154,7 @@ async fn sweep(core: &Core) -> Result<(), sqlx::Error> {
     core.chunk_readers.close_idle();
     sessions::delete_expired(system.connection(), core.now()).await?;
     previews::delete_expired(system.connection(), core.now()).await?;
+    budgets::usage::delete_old_starts(system.connection(), core.now()).await?;
     let imports = imports::delete_expired(system.connection(), core.now()).await?;
     if imports > 0 {
         tracing::info!(imports, "deleted abandoned imports");

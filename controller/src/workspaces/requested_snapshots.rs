@@ -7,11 +7,12 @@ use protocol::{SnapshotId, WorkspaceId, workspace::Phase};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    limits::{self, LimitError},
+    limits::LimitError,
     snapshot_requests::{self, PendingSnapshot, SnapshotStatus},
 };
 use crate::{
     authz::Allowed,
+    budgets,
     core::{Core, ShuttingDown},
 };
 
@@ -50,7 +51,8 @@ pub async fn take_snapshot(app: &Core, allowed: Allowed, id: WorkspaceId) -> Res
     let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
     let mut subscription = app.events.subscribe();
     let mut scope = app.db.scope(allowed).await?;
-    limits::check_history(&mut scope, app.config.history.max_history_bytes, id).await?;
+    let max_bytes = app.config.history.max_history_bytes;
+    budgets::check_history(&mut scope, &app.config.limits, max_bytes, id).await?;
     drop(scope);
     let mut pending: Option<PendingSnapshot> = None;
     let first = read_status(app, allowed, id).await?.head;

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, Epoch, Redacted, SessionId, UserId, WorkspaceId, agent::RouteKind, ports::PreviewTarget,
+    Access, Epoch, Redacted, SessionId, TenantId, UserId, WorkspaceId, agent::RouteKind,
+    api::budget::EditBudget, ports::PreviewTarget,
 };
 
 /// Path of [`GrantRequest`] → [`GrantReply`].
@@ -21,6 +22,9 @@ pub const GRANT_KEY_PATH: &str = "/internal/grant-key";
 /// Path that creates a [`SignInLink`] for the first owner.
 pub const SIGN_IN_LINK_PATH: &str = "/internal/sign-in-link";
 
+/// Path of [`TenantBudgetRequest`] → the [`BudgetList`](crate::api::budget::BudgetList) of the tenants.
+pub const TENANT_BUDGETS_PATH: &str = "/internal/budgets";
+
 /// Most streams in one check.
 pub const MAX_SESSIONS_PER_CHECK: usize = 10_000;
 
@@ -30,6 +34,17 @@ pub const MAX_SESSIONS_PER_CHECK: usize = 10_000;
 pub struct SignInLink {
     /// `/welcome#<token>`, to be appended to the server's address.
     pub path: Redacted<String>,
+}
+
+/// Reads the budgets of all tenants, or changes that of one first. For the operator, like [`SignInLink`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TenantBudgetRequest {
+    /// The tenant whose budget changes. None: the only one.
+    #[serde(default)]
+    pub tenant: Option<TenantId>,
+    /// What changes.
+    #[serde(default)]
+    pub edit: EditBudget,
 }
 
 /// Asks whether a credential may open a stream to a workspace.

@@ -3,11 +3,12 @@
 use clap::{Args, Subcommand};
 
 use self::{
-    destroy_tenant_key::DestroyTenantKey, disk::Disk, gc::Gc, network::Network, retention::Retention,
+    budget::Budget, destroy_tenant_key::DestroyTenantKey, disk::Disk, gc::Gc, network::Network, retention::Retention,
     rotate_master_key::RotateMasterKey, sign_in_link::SignInLink,
 };
 use crate::{context::Context, output::CommandError};
 
+mod budget;
 mod destroy_tenant_key;
 mod disk;
 mod gc;
@@ -28,6 +29,7 @@ pub struct Admin {
 pub enum AdminCommand {
     SignInLink(SignInLink),
     Network(Network),
+    Budget(Budget),
     Retention(Retention),
     Disk(Disk),
     Gc(Gc),
@@ -40,6 +42,7 @@ impl Admin {
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         match self.command {
             AdminCommand::SignInLink(link) => link.run(context).await,
+            AdminCommand::Budget(budget) => budget.run(context).await,
             AdminCommand::Network(network) => network.run(context).await,
             AdminCommand::Retention(retention) => retention.run(context).await,
             AdminCommand::Disk(disk) => disk.run(context).await,
