@@ -16,6 +16,7 @@ use protocol::{
     },
     problem,
     terminal::{NewTerminal, TerminalInfo, TerminalList},
+    workspace::StartPriority,
 };
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -224,8 +225,13 @@ impl Api {
     }
 
     /// Starts a workspace.
-    pub async fn start_workspace(&self, id: WorkspaceId) -> Result<Workspace, ApiError> {
-        self.post(&format!("/workspaces/{id}/start"), &serde_json::json!({})).await
+    pub async fn start_workspace(
+        &self,
+        id: WorkspaceId,
+        priority: StartPriority,
+    ) -> Result<Workspace, ApiError> {
+        let request = self.request(Method::POST, &format!("/workspaces/{id}/start"));
+        self.json(request.query(&[("priority", priority)])).await
     }
 
     /// Stops a workspace.

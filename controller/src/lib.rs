@@ -1,8 +1,8 @@
 //! The controller: it decides who may do what and when a workspace runs, and it is the only writer
 //! of the database.
 //!
-//! ```text
-//! api ─▶ workspaces, classes, tenants ─▶ budgets ─▶ core ─▶ lifecycle, engine, snapshots, identity, kms ─▶ db ─▶ authz
+//! ```text api ─▶ workspaces, classes, tenants ─▶ budgets ─▶ core ─▶ lifecycle, engine, snapshots,
+//! identity, kms ─▶ db ─▶ authz
 //! ```
 //!
 //! - [`lifecycle`] is the pure heart: which phase follows which event. [`workspaces`] has the

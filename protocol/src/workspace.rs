@@ -50,6 +50,21 @@ impl fmt::Display for Phase {
     }
 }
 
+/// How urgent a start is, among those of the same organisation.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum StartPriority {
+    /// A user waits for it.
+    #[default]
+    Interactive,
+    /// All workspaces of a class are started.
+    Class,
+    /// Nobody waits for it.
+    Batch,
+}
+
 /// What is done inside a phase, in the order of a start and then a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -1,7 +1,9 @@
 //! `burrow budget`: what users, classes and the organisation may use, and what they use.
 
 use clap::{Args, Subcommand};
-use protocol::api::budget::{Budget as BudgetRecord, BudgetItem, BudgetLevel, BudgetResource, EditBudget, NewLimit};
+use protocol::api::budget::{
+    Budget as BudgetRecord, BudgetItem, BudgetLevel, BudgetResource, EditBudget, NewLimit,
+};
 use serde::Serialize;
 
 use super::{
@@ -103,7 +105,8 @@ pub fn parse_setting(text: &str) -> Result<Setting, String> {
 
 fn parse_amount(resource: BudgetResource, text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is no limit; use a number, none or default"))?;
+    let number: u64 =
+        digits.parse().map_err(|_| format!("`{text}` is no limit; use a number, none or default"))?;
     let shift = match (resource.is_bytes(), &text[digits.len()..]) {
         (false, "") => 0,
         (true, "MiB" | "M") => 20,
@@ -184,8 +187,12 @@ pub fn show(context: &Context, budget: &BudgetRecord) -> Result<(), CommandError
     if !context.output.format.is_human() || context.output.quiet {
         return context.output.one(budget);
     }
-    let rows: Vec<ItemRow> = budget.items.iter().map(|item| ItemRow { item }).collect();
-    context.output.list(&rows)
+    let rows: Vec<ItemRow<'_>> = budget.items.iter().map(|item| ItemRow { item }).collect();
+    context.output.list(&rows)?;
+    match budget.queue_weight {
+        Some(weight) => output::line(&format!("weight in the queue: {weight}")),
+        None => Ok(()),
+    }
 }
 
 /// One resource of a budget.
@@ -299,6 +306,7 @@ mod tests {
         let item = |resource, used, limit| BudgetItem { resource, used, limit, is_default: true };
         let budget = BudgetRecord {
             level: BudgetLevel::User,
+            queue_weight: None,
             id: uuid::Uuid::nil(),
             name: "anna@example.org".to_owned(),
             items: vec![

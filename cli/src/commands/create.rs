@@ -1,7 +1,11 @@
 //! `burrow create`.
 
 use clap::Args;
-use protocol::{Code, api::workspace::NewWorkspace, workspace::Phase};
+use protocol::{
+    Code,
+    api::workspace::NewWorkspace,
+    workspace::{Phase, StartPriority},
+};
 
 use super::{
     wait::{Goal, WaitOptions},
@@ -47,7 +51,7 @@ impl Create {
                 if self.no_start || existing.phase == Phase::Running {
                     existing
                 } else {
-                    workspace::begin_start(&server, &existing).await?
+                    workspace::begin_start(&server, &existing, StartPriority::default()).await?
                 }
             }
             created => created?,

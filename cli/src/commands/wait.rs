@@ -11,6 +11,7 @@ use protocol::{
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
+use super::workspace::estimate_text;
 use crate::{
     output::{
         self, CommandError, ErrorKind,
@@ -162,9 +163,10 @@ impl StepDisplay {
             self.finish();
             self.current = Some((now.clone(), Step::begin(self.style, title(now.step))));
         }
-        let detail = match (workspace.queue_position, &now.detail) {
-            (Some(position), _) if now.step == WorkspaceStep::Queue => Some(format!("position {position}")),
-            (_, detail) => detail.clone(),
+        let detail = if now.step == WorkspaceStep::Queue {
+            queue_text(workspace, OffsetDateTime::now_utc())
+        } else {
+            now.detail.clone()
         };
         if let (Some((_, step)), Some(detail)) = (&mut self.current, detail) {
             step.detail(&output::printable(&detail));
@@ -188,6 +190,18 @@ impl StepDisplay {
             step.done();
         }
     }
+}
+
+/// The place in the queue, as far as it is known.
+fn queue_text(workspace: &Workspace, now: OffsetDateTime) -> Option<String> {
+    if workspace.is_held {
+        return Some("until another workspace of its owner, class or organisation stops".to_owned());
+    }
+    let position = workspace.queue_position?;
+    Some(match estimate_text(workspace, now) {
+        Some(estimate) => format!("position {position}, {estimate}"),
+        None => format!("position {position}"),
+    })
 }
 
 fn key(step: &StepProgress) -> (WorkspaceStep, OffsetDateTime) {

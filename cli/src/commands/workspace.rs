@@ -6,7 +6,7 @@ use clap_complete::engine::ArgValueCandidates;
 use protocol::{
     Access, WorkspaceId,
     api::workspace::{Workspace, WorkspaceList},
-    workspace::{HomeNotice, Phase},
+    workspace::{HomeNotice, Phase, StartPriority},
 };
 use time::OffsetDateTime;
 
@@ -119,7 +119,11 @@ fn out_of_memory_text(workspace: &Workspace) -> String {
 pub fn state(workspace: &Workspace) -> String {
     match (workspace.phase, &workspace.failure, workspace.queue_position) {
         _ if workspace.is_deleting => "Deleting".to_owned(),
-        (Phase::Queued, _, Some(position)) => format!("Queued ({position})"),
+        (Phase::Queued, _, Some(position)) => match estimate_text(workspace, OffsetDateTime::now_utc()) {
+            Some(estimate) => format!("Queued ({position}, {estimate})"),
+            None => format!("Queued ({position})"),
+        },
+        (Phase::Queued, _, None) if workspace.is_held => "Queued (held)".to_owned(),
         (Phase::Queued, _, None) => "Queued".to_owned(),
         (Phase::Provisioning, ..) => "Starting".to_owned(),
         (Phase::Running, ..) => "Running".to_owned(),
@@ -128,6 +132,17 @@ pub fn state(workspace: &Workspace) -> String {
         (Phase::Terminated, Some(_), _) => "Failed".to_owned(),
         (Phase::Terminated, None, _) => "Stopped".to_owned(),
     }
+}
+
+/// "about 4 min": how long a waiting start probably waits. None if that is not known.
+pub fn estimate_text(workspace: &Workspace, now: OffsetDateTime) -> Option<String> {
+    let seconds = (workspace.estimated_start_at? - now).whole_seconds();
+    Some(match seconds {
+        ..30 => "soon".to_owned(),
+        seconds @ ..90 => format!("about {} s", (seconds + 5) / 10 * 10),
+        seconds @ ..5400 => format!("about {} min", (seconds + 30) / 60),
+        seconds => format!("about {} h", (seconds + 1800) / 3600),
+    })
 }
 
 /// All workspaces that the user may see.
@@ -204,22 +219,26 @@ pub async fn ensure_running(
         return Err(CommandError::new(ErrorKind::Conflict, format!("Workspace {name} is not running"))
             .hint(format!("burrow start {name}")));
     }
-    let starting = begin_start(server, &workspace).await?;
+    let starting = begin_start(server, &workspace, StartPriority::default()).await?;
     wait::until(context.style, server, starting, Goal::Running, wait::DEFAULT_TIMEOUT).await
 }
 
 /// Asks for a start. Starting a workspace that is already starting is not an error; one that is
 /// stopping is waited for.
-pub async fn begin_start(server: &Server, workspace: &Workspace) -> Result<Workspace, CommandError> {
+pub async fn begin_start(
+    server: &Server,
+    workspace: &Workspace,
+    priority: StartPriority,
+) -> Result<Workspace, CommandError> {
     match workspace.phase {
         Phase::Running | Phase::Queued | Phase::Provisioning => Ok(workspace.clone()),
         Phase::Stopping | Phase::Persisting => {
             let goal = Goal::Stopped;
             let stopped =
                 wait::until(Style::Silent, server, workspace.clone(), goal, wait::DEFAULT_TIMEOUT).await?;
-            Ok(server.start_workspace(stopped.id).await?)
+            Ok(server.start_workspace(stopped.id, priority).await?)
         }
-        Phase::Terminated => Ok(server.start_workspace(workspace.id).await?),
+        Phase::Terminated => Ok(server.start_workspace(workspace.id, priority).await?),
     }
 }
 

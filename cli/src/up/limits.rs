@@ -267,7 +267,8 @@ mod tests {
         let limited = disk(&["--disk-budget=2", "--disk-reserve=100", "--max-disk-per-teacher=3"]);
         assert_eq!((limited.budget_bytes, limited.reserve_bytes), (Some(2 << 30), Some(100 << 20)));
         assert_eq!((limited.member_bytes, limited.teacher_bytes), (None, Some(3 << 30)));
-        let limits = parse(&["--max-homes-per-tenant=3", "--max-scratch-per-teacher=0", "--max-starts-per-tenant=9"]);
+        let limits =
+            parse(&["--max-homes-per-tenant=3", "--max-scratch-per-teacher=0", "--max-starts-per-tenant=9"]);
         assert_eq!(limit(&limits.tenant, BudgetResource::Homes), Some(3 << 30));
         assert_eq!(limit(&limits.tenant, BudgetResource::Starts), Some(9));
         assert_eq!(limit(&limits.teacher, BudgetResource::Scratch), None);

@@ -1,6 +1,10 @@
 //! What several handlers need to act on a workspace: permission, the tenant's key, and events.
 
-use protocol::{Code, WorkspaceId, api::workspace::Workspace, workspace::Phase};
+use protocol::{
+    Code, WorkspaceId,
+    api::workspace::Workspace,
+    workspace::{Phase, StartPriority},
+};
 
 use super::error::{ApiError, Result};
 use crate::{
@@ -80,13 +84,29 @@ pub fn snapshot_not_found() -> ApiError {
     ApiError::new(Code::NotFound, "This workspace has no such snapshot. It may have been pruned.")
 }
 
-/// Applies an event of a user to a workspace, in a transaction of its own, and records `action` in
-/// the audit log. Returns whether it changed anything.
+/// Starts a workspace if the budgets allow it, in a transaction of its own. Returns whether it changed
+/// anything.
+pub async fn start(app: &Core, allowed: Allowed, id: WorkspaceId, priority: StartPriority) -> Result<bool> {
+    apply(app, allowed, id, (Event::Start, priority), "workspace.start").await
+}
+
+/// Applies another event of a user than a start to a workspace, in a transaction of its own, and records
+/// `action` in the audit log. Returns whether it changed anything.
 pub async fn apply_event(
     app: &Core,
     allowed: Allowed,
     id: WorkspaceId,
     event: Event,
+    action: &str,
+) -> Result<bool> {
+    apply(app, allowed, id, (event, StartPriority::default()), action).await
+}
+
+async fn apply(
+    app: &Core,
+    allowed: Allowed,
+    id: WorkspaceId,
+    (event, priority): (Event, StartPriority),
     action: &str,
 ) -> Result<bool> {
     let now = app.now();
@@ -100,7 +120,7 @@ pub async fn apply_event(
     }
     if event == Event::Start && locked.life.desired_state != DesiredState::Running {
         limits::check_disk(app, locked.tenant, locked.owner)?;
-        budgets::admit_start(&mut scope, &app.config.limits, id, now).await?;
+        budgets::admit_start(&mut scope, &app.config.limits, id, priority, now).await?;
     }
     let is_deletion = event == Event::Delete;
     let before = (locked.life.phase(), locked.life.desired_state);

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use protocol::{
     ClassId, TenantId, UserId,
     api::{
-        budget::{Budget, BudgetLevel, BudgetList, EditBudget, MAX_LIMIT},
+        budget::{Budget, BudgetLevel, BudgetList, EditBudget, MAX_LIMIT, MAX_QUEUE_WEIGHT},
         internal::TenantBudgetRequest,
     },
 };
@@ -45,8 +45,9 @@ pub async fn list_budgets(State(app): State<App>, signed: Signed) -> Result<Json
 
 /// Set the budget of a user
 ///
-/// For owners. Limits of the user's workspaces together. A lower limit ends nothing that runs, and refuses what
-/// would use more. The budget of the organisation holds too; only the operator of the server raises that one.
+/// For owners. Limits of the user's workspaces together. A lower limit ends nothing that runs, and refuses
+/// what would use more. The budget of the organisation holds too; only the operator of the server raises
+/// that one.
 #[utoipa::path(
     patch,
     path = "/budgets/users/{id}",
@@ -104,16 +105,22 @@ pub async fn tenant_budgets(
     Input(request): Input<TenantBudgetRequest>,
 ) -> Result<Json<BudgetList>> {
     check(&request.edit)?;
+    if request.queue_weight.is_some_and(|weight| !(1..=MAX_QUEUE_WEIGHT).contains(&weight)) {
+        return Err(ApiError::invalid("queue_weight", "A weight is 1 to 100."));
+    }
     let mut system = app.db.system().await?;
     let connection = system.connection();
     let tenants: Vec<Uuid> =
         sqlx::query_scalar!("select tenant_id from tenants order by created_at, tenant_id")
             .fetch_all(&mut *connection)
             .await?;
-    let is_change = request.edit != EditBudget::default();
+    let is_change = request.edit != EditBudget::default() || request.queue_weight.is_some();
     if is_change {
         let tenant = choose_tenant(&tenants, request.tenant)?;
         store::change(connection, tenant, Subject::Tenant, &request.edit).await?;
+        if let Some(weight) = request.queue_weight {
+            store::set_queue_weight(connection, tenant, weight).await?;
+        }
     }
     let mut budgets = Vec::new();
     for tenant in &tenants {
@@ -121,7 +128,9 @@ pub async fn tenant_budgets(
     }
     if is_change {
         let tenant = choose_tenant(&tenants, request.tenant)?;
-        let detail = serde_json::json!({ "limits": request.edit.limits, "defaults": request.edit.defaults });
+        let TenantBudgetRequest { edit: EditBudget { limits, defaults }, queue_weight, .. } = request;
+        let detail =
+            serde_json::json!({ "limits": limits, "defaults": defaults, "queue_weight": queue_weight });
         audit::write_system(connection, tenant, "budget.tenant", &tenant.to_string(), detail).await?;
     }
     system.commit().await?;

@@ -4,11 +4,12 @@ use axum::{Json, extract::State, http::StatusCode};
 use protocol::{
     ClassId, Code, WorkspaceId,
     api::class::{Class, ClassAction, ClassActionError, ClassList, InvitationLink, NewClass},
+    workspace::StartPriority,
 };
 use uuid::Uuid;
 
 use super::{
-    access::apply_event,
+    access::{apply_event, start},
     error::{ApiError, Result},
     extract::{Input, Params, Signed},
 };
@@ -269,6 +270,9 @@ async fn apply_to_all(
     let mut done = ClassAction { begun: 0, unchanged: 0, failed: vec![] };
     for member in members {
         let changed = match member.workspace_id {
+            Some(workspace) if event == Event::Start => {
+                start(app, allowed, WorkspaceId(workspace), StartPriority::Class).await
+            }
             Some(workspace) => apply_event(app, allowed, WorkspaceId(workspace), event.clone(), action).await,
             None => Err(ApiError::not_found("workspace")),
         };

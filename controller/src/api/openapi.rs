@@ -3,6 +3,7 @@
 use protocol::{
     Problem,
     openapi::{describe_problems, describe_scope},
+    workspace::StartPriority,
 };
 use utoipa::{
     Modify, OpenApi,
@@ -30,7 +31,7 @@ use super::{PREFIX, route_access::RouteAccess};
             `x-problem-codes` lists the codes of each operation.\n\n\
             **Times** are RFC 3339 in UTC. **Sizes** are bytes unless the name ends in `_mib`."
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, StartPriority)),
     modifiers(&SecuritySchemes),
     security(("token" = []), ("cookie" = [])),
     tags(

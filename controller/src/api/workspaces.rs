@@ -10,15 +10,17 @@ use axum::{
 use protocol::{
     Code, WorkspaceId,
     api::workspace::{DeletedList, EditWorkspace, HoldWorkspace, NewWorkspace, Workspace, WorkspaceList},
-    workspace::Phase,
+    workspace::{Phase, StartPriority},
 };
+use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
+use utoipa::IntoParams;
 
 use super::{
-    access::{apply_event, authorize_workspace, read_workspace, workspace_not_found},
+    access::{apply_event, authorize_workspace, read_workspace, start, workspace_not_found},
     error::{ApiError, Result},
-    extract::{Input, Params, Signed, idempotency_key},
+    extract::{Input, Params, Query, Signed, idempotency_key},
 };
 use crate::{
     audit,
@@ -38,6 +40,14 @@ use crate::{
 /// How long an undelete waits for the end of the sandbox. It ends in a moment, unless its host is
 /// lost.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a workspace is started.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct StartOptions {
+    /// How urgent it is in the queue, among starts of the same organisation: `batch` comes after the others.
+    priority: Option<StartPriority>,
+}
 
 /// List workspaces
 ///
@@ -188,12 +198,16 @@ async fn grow_home(scope: &mut Scope, limits: &Limits, id: WorkspaceId, home_mib
 /// starting is returned unchanged. One that runs is a `conflict`. Beyond a budget of its owner, its class
 /// or the tenant, the start is refused with `quota_exceeded`, and the problem says which limit, what is
 /// used and who can raise it.
+///
+/// If the host is full, the start waits in a queue, at most an hour. The workspace then has its
+/// `queue_position` and, if it is known, `estimated_start_at`. Stopping the workspace cancels the start.
 #[utoipa::path(
     post,
     path = "/workspaces/{id}/start",
     tag = "workspaces",
     params(
         ("id" = WorkspaceId, Path, description = "The workspace."),
+        StartOptions,
     ),
     responses((status = 200, body = Workspace, description = "The workspace, queued")),
     extensions(("x-problem-codes" = json!(["conflict", "disk_full", "quota_exceeded"]))),
@@ -202,13 +216,14 @@ pub async fn start_workspace(
     State(app): State<App>,
     signed: Signed,
     Params(id): Params<WorkspaceId>,
+    Query(options): Query<StartOptions>,
 ) -> Result<Json<Workspace>> {
     let allowed = authorize_workspace(&app, signed.caller(), id, Action::RunWorkspace).await?;
     let workspace = read_workspace(&app, allowed, id).await?;
     if workspace.phase == Phase::Running {
         return Err(ApiError::new(Code::Conflict, "The workspace is running already."));
     }
-    apply_event(&app, allowed, id, Event::Start, "workspace.start").await?;
+    start(&app, allowed, id, options.priority.unwrap_or_default()).await?;
     read_workspace(&app, allowed, id).await.map(Json)
 }
 

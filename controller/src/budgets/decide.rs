@@ -37,10 +37,7 @@ pub struct Excess {
 
 /// Admits a request if it is within the limits of all levels, in this order. A resource of which nothing is
 /// requested is not checked, so that a lowered limit stops only what needs more of it.
-pub fn admit<'a>(
-    levels: impl IntoIterator<Item = &'a LevelUse>,
-    wanted: &Amounts,
-) -> Result<(), Excess> {
+pub fn admit<'a>(levels: impl IntoIterator<Item = &'a LevelUse>, wanted: &Amounts) -> Result<(), Excess> {
     levels.into_iter().try_for_each(|level| level.admit(wanted))
 }
 
@@ -116,8 +113,12 @@ mod tests {
                     admitted.swap_remove(random.random_range(0..admitted.len()));
                 }
                 let mut used = Amounts::default();
-                admitted.iter().for_each(|amounts| used.add(amounts));
-                levels.iter_mut().for_each(|level| level.used = used);
+                for amounts in &admitted {
+                    used.add(amounts);
+                }
+                for level in &mut levels {
+                    level.used = used;
+                }
                 let mut wanted = Amounts::default();
                 for resource in BudgetResource::ALL {
                     wanted = wanted.with(resource, random.random_range(0..4));
@@ -130,7 +131,9 @@ mod tests {
                     }
                 }
                 let mut sum = Amounts::default();
-                admitted.iter().for_each(|amounts| sum.add(amounts));
+                for amounts in &admitted {
+                    sum.add(amounts);
+                }
                 for (level, resource) in
                     levels.iter().flat_map(|level| BudgetResource::ALL.map(|resource| (level, resource)))
                 {

@@ -1,5 +1,5 @@
-//! Budgets: what a user, a class and a tenant may use. A request that would exceed one is refused at once, with
-//! the limit, the use, what to do and who can raise it.
+//! Budgets: what a user, a class and a tenant may use. A request that would exceed one is refused at once,
+//! with the limit, the use, what to do and who can raise it.
 //!
 //! [`decide`] is the decision, a pure function of limits, use and what is requested. The functions here read
 //! what it needs: they lock the budgets of the tenant, count the use from the rows that exist, and leave the
@@ -17,6 +17,7 @@ pub mod usage;
 use protocol::{
     ClassId, TenantId, UserId, WorkspaceId,
     api::{budget::BudgetResource, user::Role},
+    workspace::StartPriority,
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -27,10 +28,17 @@ use self::{
     refusal::BudgetRefusal,
     usage::{Counted, Source, Subject},
 };
-use crate::{config::Limits, db::{Scope, text::Text}, workspaces::limits::LimitError};
+use crate::{
+    config::Limits,
+    db::{Scope, text::Text},
+    workspaces::limits::LimitError,
+};
 
 /// Namespace of the advisory locks of tenants' budgets.
 const BUDGET_LOCK: i32 = 0x6275_6467;
+
+/// Starts of one tenant that wait at the same time. Each pass of the reconciler looks at all of them.
+pub const MAX_QUEUED: i64 = 2_000;
 
 /// The size and owner of a workspace.
 struct Size {
@@ -52,22 +60,26 @@ struct Request<'a> {
     home: Option<LevelUse>,
 }
 
-/// Admits the start of a workspace beside the others of its owner, class and tenant, and records it. Call it
-/// before the workspace is started.
+/// Admits the start of a workspace beside the others of its owner, class and tenant, and records it with its
+/// priority. Call it before the workspace is started.
 pub async fn admit_start(
     scope: &mut Scope,
     limits: &Limits,
     workspace: WorkspaceId,
+    priority: StartPriority,
     now: OffsetDateTime,
 ) -> Result<(), LimitError> {
     let tenant = scope.caller().tenant;
     lock(scope.connection(), tenant).await?;
+    if usage::count_queued(scope.connection(), tenant).await? >= MAX_QUEUED {
+        return Err(LimitError::QueueFull);
+    }
     let size = find_size(scope, workspace).await?;
     let wanted = size.running.with(BudgetResource::Starts, 1);
     let sources = &[Source::Workspaces, Source::Starts(now)];
     let request = size.request(workspace, wanted, sources);
     check(scope, limits, request).await?;
-    Ok(usage::record_start(scope.connection(), tenant, workspace, now).await?)
+    Ok(usage::record_start(scope.connection(), tenant, workspace, priority, now).await?)
 }
 
 /// Checks that an owner may have a workspace that was just created or undeleted. Roll the transaction back
@@ -92,8 +104,8 @@ pub async fn check_grown(
     check(scope, limits, size.request(workspace, size.home(), &[Source::Workspaces])).await
 }
 
-/// Checks that the caller may create a workspace with a home of this size, or have such a home in place of that
-/// of a workspace.
+/// Checks that the caller may create a workspace with a home of this size, or have such a home in place of
+/// that of a workspace.
 pub async fn check_new_home(
     scope: &mut Scope,
     limits: &Limits,
@@ -105,7 +117,8 @@ pub async fn check_new_home(
         .with(BudgetResource::Workspaces, u64::from(replaced.is_none()));
     let owner = scope.caller().user;
     let sources = &[Source::Workspaces];
-    check(scope, limits, Request { owner, class: None, workspace: replaced, wanted, sources, home: None }).await
+    check(scope, limits, Request { owner, class: None, workspace: replaced, wanted, sources, home: None })
+        .await
 }
 
 /// Checks that a home may have one more snapshot that is kept until its owner deletes it. `max_bytes` limits

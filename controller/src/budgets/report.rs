@@ -16,14 +16,21 @@ use super::{
     store::{self, SetLimits},
     usage::{self, Counted, Source, Subject, Usage},
 };
-use crate::{config::Limits, db::{Scope, text::Text}};
+use crate::{
+    config::Limits,
+    db::{Scope, text::Text},
+};
 
 /// Most classes and users of one report.
 const MAX_SUBJECTS: i64 = 5_000;
 
 /// Reads the budgets that the caller may see: the tenant's; of classes and users all for an owner of the
 /// tenant, otherwise the own ones.
-pub async fn list(scope: &mut Scope, limits: &Limits, now: OffsetDateTime) -> Result<Vec<Budget>, sqlx::Error> {
+pub async fn list(
+    scope: &mut Scope,
+    limits: &Limits,
+    now: OffsetDateTime,
+) -> Result<Vec<Budget>, sqlx::Error> {
     let tenant = scope.caller().tenant;
     let report = Report::read(scope.connection(), tenant, limits, now).await?;
     let mut budgets = vec![report.tenant(scope.connection()).await?];
@@ -65,10 +72,11 @@ impl<'a> Report<'a> {
     }
 
     async fn tenant(&self, connection: &mut PgConnection) -> Result<Budget, sqlx::Error> {
-        let name = sqlx::query_scalar!("select name from tenants where tenant_id = $1", self.tenant.0)
+        let row = sqlx::query!("select name, queue_weight from tenants where tenant_id = $1", self.tenant.0)
             .fetch_one(connection)
             .await?;
-        Ok(self.budget(Subject::Tenant, Role::Owner, name))
+        let budget = self.budget(Subject::Tenant, Role::Owner, row.name);
+        Ok(Budget { queue_weight: Some(row.queue_weight.unsigned_abs()), ..budget })
     }
 
     fn budget(&self, subject: Subject, role: Role, name: String) -> Budget {
@@ -86,7 +94,7 @@ impl<'a> Report<'a> {
             limit: limits.get(resource),
             is_default: !self.set.is_set(self.tenant, subject, resource),
         });
-        Budget { level, id, name, items: items.to_vec() }
+        Budget { level, id, name, items: items.to_vec(), queue_weight: None }
     }
 }
 

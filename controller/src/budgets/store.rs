@@ -16,7 +16,10 @@ use crate::{config::Limits, db::text::Text};
 
 /// The limits that somebody has set, of any tenants.
 #[derive(Clone, Debug, Default)]
-pub struct SetLimits(HashMap<(TenantId, Subject), Vec<(BudgetResource, Option<u64>)>>);
+pub struct SetLimits(HashMap<(TenantId, Subject), Vec<SetLimit>>);
+
+/// A limit of one resource that somebody has set. None: no limit.
+type SetLimit = (BudgetResource, Option<u64>);
 
 impl SetLimits {
     /// The limits of a subject: those that were set, and the defaults of the others.
@@ -45,10 +48,7 @@ pub fn defaults(limits: &Limits, subject: Subject, role: Role) -> BudgetLimits {
 }
 
 /// Reads the limits that are set: of one tenant, or of all.
-pub async fn find(
-    connection: &mut PgConnection,
-    tenant: Option<TenantId>,
-) -> Result<SetLimits, sqlx::Error> {
+pub async fn find(connection: &mut PgConnection, tenant: Option<TenantId>) -> Result<SetLimits, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select tenant_id, class_id, user_id, resource as "resource: Text<BudgetResource>", max_amount
            from budgets where $1::uuid is null or tenant_id = $1"#,
@@ -67,6 +67,22 @@ pub async fn find(
         limits.push((row.resource.0, row.max_amount.map(i64::unsigned_abs)));
     }
     Ok(set)
+}
+
+/// Sets the weight of a tenant in the queue of starts.
+pub async fn set_queue_weight(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    weight: u32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update tenants set queue_weight = $2 where tenant_id = $1",
+        tenant.0,
+        weight.cast_signed(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Changes the limits of a subject. A transaction of a tenant cannot change its own.

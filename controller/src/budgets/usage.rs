@@ -3,12 +3,15 @@
 
 use std::collections::HashMap;
 
-use protocol::{ClassId, TenantId, UserId, WorkspaceId, api::budget::BudgetResource};
+use protocol::{
+    ClassId, TenantId, UserId, WorkspaceId, api::budget::BudgetResource, workspace::StartPriority,
+};
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::amounts::Amounts;
+use crate::db::text::Text;
 
 /// The time in which [`BudgetResource::Starts`] are counted.
 pub const STARTS_WINDOW: Duration = Duration::minutes(1);
@@ -204,13 +207,33 @@ pub async fn count_history_of_home(
     Ok(bytes.unsigned_abs())
 }
 
-/// Records that a start was admitted.
+/// How many starts of a tenant wait for their turn.
+pub async fn count_queued(connection: &mut PgConnection, tenant: TenantId) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from workspaces
+           where tenant_id = $1 and phase = 'queued' and deleted_at is null"#,
+        tenant.0,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Records that a start was admitted, and how urgent it is.
 pub async fn record_start(
     connection: &mut PgConnection,
     tenant: TenantId,
     workspace: WorkspaceId,
+    priority: StartPriority,
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update workspaces set start_priority = $3 where tenant_id = $1 and workspace_id = $2",
+        tenant.0,
+        workspace.0,
+        Text(priority) as _,
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "insert into starts (tenant_id, workspace_id, user_id, class_id, started_at)
          select tenant_id, workspace_id, owner_id, class_id, $3 from workspaces

@@ -10,7 +10,7 @@ use protocol::{
         snapshot::{Consistency, SnapshotKind},
         user::Role,
     },
-    workspace::{HomeNotice, Phase, Tier},
+    workspace::{HomeNotice, Phase, StartPriority, Tier},
 };
 use sqlx::{
     Decode, Encode, Postgres, Type,
@@ -113,6 +113,11 @@ impl TextEnum for BudgetResource {
         (Self::Homes, "homes"),
         (Self::History, "history"),
     ];
+}
+
+impl TextEnum for StartPriority {
+    const NAMES: &'static [(Self, &'static str)] =
+        &[(Self::Interactive, "interactive"), (Self::Class, "class"), (Self::Batch, "batch")];
 }
 
 impl TextEnum for TokenScope {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     db::text::{Text, TextEnum},
     metrics,
+    workspaces::runs,
 };
 
 /// A workspace whose row is locked by this transaction.
@@ -281,6 +282,12 @@ pub async fn save(
         update(connection, now, locked).await?;
         // A transaction that fails after this is rare, and is counted twice when it is tried again.
         metrics::record_change(locked.tenant, &locked.saved.0, &locked.life);
+        let before = &locked.saved.0;
+        if before.is_placed() && !locked.life.is_placed() {
+            // A runner that was not heard of any more has ended with its lease at the latest.
+            let ended_at = before.state.lease_until().map_or(now, |lease| lease.min(now));
+            runs::end(connection, (locked.tenant, locked.workspace, before.epoch), ended_at).await?;
+        }
         locked.saved = present;
         locked.has_new_snapshot = false;
     }
@@ -331,6 +338,9 @@ async fn update(
              not_before = $8, attempts = $9, steps = $10, failure = $11, front = $12, accelerator = $13,
              queued_at = case when $3 = 'queued' then coalesce(queued_at, $14) end,
              queue_position = case when $3 = 'queued' then queue_position end,
+             estimated_start_at = case when $3 = 'queued' then estimated_start_at end,
+             is_held = $3 = 'queued' and is_held,
+             reserved_by = case when $3 = 'queued' then reserved_by end,
              host = case when $3 in ('queued', 'terminated') then null else host end,
              dirty_bytes = $15, unreplicated_ms = $16,
              home_used_bytes = $17, home_notice = $18, home_safe_at = $19,

@@ -137,7 +137,10 @@ async fn only_the_operator_raises_a_tenants_budget() {
     owner.create("one").await;
     let refused = owner.post("/api/v1/workspaces", &json!({ "name": "two" })).await;
     let detail = refused.body["detail"].to_string();
-    assert!(detail.contains("1 workspaces of this organisation run or wait, and 1 may run at once"), "{detail}");
+    assert!(
+        detail.contains("1 workspaces of this organisation run or wait, and 1 may run at once"),
+        "{detail}"
+    );
     assert!(detail.contains("ask the operator of this server for more"), "{detail}");
     let log: AuditPage = owner.get("/api/v1/audit?action=budget.tenant").await.ok();
     assert_eq!(log.entries.len(), 1);
@@ -189,7 +192,10 @@ async fn starts_in_a_minute_are_limited() {
     let refused = member.act(three, "start").await;
     assert_eq!(refused.code(), "quota_exceeded");
     let detail = refused.body["detail"].to_string();
-    assert!(detail.contains("were started 2 times in the last minute, and 2 starts are the limit"), "{detail}");
+    assert!(
+        detail.contains("were started 2 times in the last minute, and 2 starts are the limit"),
+        "{detail}"
+    );
     let app = world.app();
     let mut system = app.db.system().await.expect("a transaction");
     sqlx::query("delete from starts").execute(system.connection()).await.expect("deleted");

@@ -21,6 +21,7 @@ mod objects;
 mod openapi;
 mod postgres;
 mod previews;
+mod queue;
 mod repair;
 mod reports;
 mod restores;

@@ -54,7 +54,7 @@ impl World {
 
     /// A second controller on another's database, with the same master key.
     pub async fn on_with_key(other: &Self, host: &str) -> Self {
-        Self::on(other.config.database_url.clone(), host, Some(&other.config.master_key)).await
+        Box::pin(Self::on(other.config.database_url.clone(), host, Some(&other.config.master_key))).await
     }
 
     /// A controller with its own directory on a given database.

@@ -3,8 +3,10 @@
 //! fork shares the objects of its origin.
 
 use protocol::{
-    ClassId, SnapshotId, UserId, VolumeId, WorkspaceId, agent::HOME_DISK_BYTES, api::snapshot::SnapshotKind,
-    workspace::Tier,
+    ClassId, SnapshotId, UserId, VolumeId, WorkspaceId,
+    agent::HOME_DISK_BYTES,
+    api::snapshot::SnapshotKind,
+    workspace::{StartPriority, Tier},
 };
 use time::OffsetDateTime;
 
@@ -105,7 +107,7 @@ pub async fn create(
     insert(scope, now, new).await?;
     budgets::check_created(scope, limits, new.id).await?;
     if is_started {
-        budgets::admit_start(scope, limits, new.id, now).await?;
+        budgets::admit_start(scope, limits, new.id, StartPriority::Interactive, now).await?;
         record::apply_event(scope.connection(), now, new.id, Event::Start).await?;
     }
     Ok(())

@@ -4,7 +4,10 @@ use protocol::{TenantId, UserId};
 use volume::FreeSpace;
 
 use crate::{
-    budgets::refusal::{BudgetRefusal, format_bytes},
+    budgets::{
+        MAX_QUEUED,
+        refusal::{BudgetRefusal, format_bytes},
+    },
     core::Core,
     disk::DiskRefusal,
 };
@@ -14,6 +17,11 @@ use crate::{
 pub enum LimitError {
     #[error(transparent)]
     Budget(Box<BudgetRefusal>),
+    #[error(
+        "Cannot start the workspace: {MAX_QUEUED} workspaces of this organisation wait for their turn \
+         already. Try again when some of them run"
+    )]
+    QueueFull,
     #[error(
         "Cannot use more of the server's disk: {free} are free, of which {reserve} are kept for the \
          database, and {needed} must be left for workspaces that run. Delete what is not needed, or ask \

@@ -85,6 +85,10 @@ pub struct Budget {
     pub name: String,
     /// One for each resource.
     pub items: Vec<BudgetItem>,
+    /// Of an organisation: its weight in the queue of starts. One with twice the weight gets twice the
+    /// share of a full host.
+    #[serde(default)]
+    pub queue_weight: Option<u32>,
 }
 
 /// What is used of one resource, and what may be.
@@ -130,6 +134,9 @@ pub struct NewLimit {
     #[serde(default)]
     pub limit: Option<u64>,
 }
+
+/// Largest weight of an organisation in the queue.
+pub const MAX_QUEUE_WEIGHT: u32 = 100;
 
 /// Largest limit: the largest integer that every JSON parser reads exactly.
 pub const MAX_LIMIT: u64 = 1 << 53;

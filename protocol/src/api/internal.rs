@@ -45,6 +45,10 @@ pub struct TenantBudgetRequest {
     /// What changes.
     #[serde(default)]
     pub edit: EditBudget,
+    /// The new weight in the queue of starts: 1 to
+    /// [`MAX_QUEUE_WEIGHT`](crate::api::budget::MAX_QUEUE_WEIGHT).
+    #[serde(default)]
+    pub queue_weight: Option<u32>,
 }
 
 /// Asks whether a credential may open a stream to a workspace.

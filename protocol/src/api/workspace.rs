@@ -80,6 +80,14 @@ pub struct Workspace {
     /// Place in the queue while queued; 1 is next.
     #[serde(default)]
     pub queue_position: Option<u32>,
+    /// While queued: when its turn probably comes. Absent if that is not known.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub estimated_start_at: Option<OffsetDateTime>,
+    /// While queued: whether it has no place in the queue, because a budget or the size of the host holds it
+    /// back. It continues once other workspaces of its owner, class or organisation have stopped.
+    #[serde(default)]
+    #[schema(required)]
+    pub is_held: bool,
     /// Steps of the current start or stop in order; the last is under way.
     pub steps: Vec<StepProgress>,
     /// Why the last start or stop failed. Cleared by the next start.

@@ -8,7 +8,7 @@ use client::{Api, Event, socket::TerminalEvent};
 use protocol::{
     Redacted, WorkspaceId,
     terminal::{NewTerminal, TerminalSize},
-    workspace::Phase,
+    workspace::{Phase, StartPriority},
 };
 use tokio::time::timeout;
 
@@ -197,7 +197,7 @@ pub struct Start {
 /// Starts the workspace and waits for a prompt in a new terminal.
 pub async fn time_start(api: &Api, workspace: WorkspaceId) -> Start {
     let begun = Instant::now();
-    api.start_workspace(workspace).await.expect("it starts");
+    api.start_workspace(workspace, StartPriority::default()).await.expect("it starts");
     timeout(WAIT_TIMEOUT, wait_until_running(api, workspace)).await.expect("it runs");
     let to_running = begun.elapsed();
     let request = NewTerminal { size: Some(SIZE), ..NewTerminal::default() };

@@ -24,6 +24,8 @@ import { serverEvents, textOf } from "./server-events";
 import type {
   AuditPage,
   AuditVerification,
+  Budget,
+  EditBudget,
   Changes,
   ScrubReport,
   Settings,
@@ -298,6 +300,17 @@ export const auditApi = {
   exportUrl: (filter: URLSearchParams) => `/api/v1/audit/export?${filter}`,
   verify: () =>
     request<AuditVerification>("/audit/verify", { method: "POST", json: {}, timeoutMs: VERIFY_TIMEOUT_MS }),
+};
+
+export const budgetsApi = {
+  list: async (signal?: AbortSignal) =>
+    (await request<{ budgets: Budget[] }>("/budgets", signal ? { signal } : {})).budgets,
+  /** Of a user or a class. */
+  change: ({ level, id }: Budget, edit: EditBudget) =>
+    request<Budget>(`/budgets/${level === "class" ? "classes" : "users"}/${id}`, {
+      method: "PATCH",
+      json: edit,
+    }),
 };
 
 /** A thousand students take a while: each gets an account, a workspace and an invitation. */

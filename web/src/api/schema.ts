@@ -428,6 +428,75 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List budgets
+         * @description What may be used, and what is used now: by the organisation and the caller, and by the classes that the
+         *     caller teaches or has a workspace in. Owners see all classes and users.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["list_budgets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/budgets/classes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Set the budget of a class
+         * @description For owners. Limits of the workspaces of the class together.
+         *
+         *     Token scope: `admin`.
+         */
+        patch: operations["set_class_budget"];
+        trace?: never;
+    };
+    "/api/v1/budgets/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Set the budget of a user
+         * @description For owners. Limits of the user's workspaces together. A lower limit ends nothing that runs, and refuses
+         *     what would use more. The budget of the organisation holds too; only the operator of the server raises
+         *     that one.
+         *
+         *     Token scope: `admin`.
+         */
+        patch: operations["set_user_budget"];
+        trace?: never;
+    };
     "/api/v1/classes": {
         parameters: {
             query?: never;
@@ -1104,9 +1173,9 @@ export interface paths {
         put?: never;
         /**
          * Create a workspace
-         * @description Starts it unless `start` is false. Names are unique per owner. The number of workspaces, the size
-         *     of all homes and the number of workspaces that run at once are limited per user and tenant: beyond
-         *     that nothing is created, and the problem says what is used.
+         * @description Starts it unless `start` is false. Names are unique per owner. Budgets of the user and the tenant limit
+         *     how many there are, what runs and the size of all homes, see `list_budgets`: beyond that nothing is
+         *     created, and the problem says which limit, what is used and who can raise it.
          *
          *     Token scope: `workspaces`.
          */
@@ -2573,9 +2642,12 @@ export interface paths {
         /**
          * Start a workspace
          * @description Queues the workspace to run; watch its events to follow the start. A workspace that is queued or
-         *     starting is returned unchanged. One that runs is a `conflict`. One user and one tenant may run a
-         *     limited number at once: beyond that the start is refused with `quota_exceeded`, and the problem
-         *     says which of the user's workspaces run.
+         *     starting is returned unchanged. One that runs is a `conflict`. Beyond a budget of its owner, its class
+         *     or the tenant, the start is refused with `quota_exceeded`, and the problem says which limit, what is
+         *     used and who can raise it.
+         *
+         *     If the host is full, the start waits in a queue, at most an hour. The workspace then has its
+         *     `queue_position` and, if it is known, `estimated_start_at`. Stopping the workspace cancels the start.
          *
          *     Token scope: `workspaces`.
          */
@@ -2878,6 +2950,79 @@ export interface components {
             /** @description The branch that it follows. */
             upstream?: string | null;
         };
+        /**
+         * @description The budget of the organisation, a class or a user, with what is used of it.
+         * @example {
+         *       "id": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011",
+         *       "items": [
+         *         {
+         *           "is_default": false,
+         *           "limit": 5,
+         *           "resource": "running",
+         *           "used": 2
+         *         },
+         *         {
+         *           "is_default": true,
+         *           "limit": 68719476736,
+         *           "resource": "homes",
+         *           "used": 4294967296
+         *         }
+         *       ],
+         *       "level": "user",
+         *       "name": "anna@example.org"
+         *     }
+         */
+        Budget: {
+            /**
+             * Format: uuid
+             * @description Identifies the organisation, class or user.
+             */
+            id: string;
+            /** @description One for each resource. */
+            items: components["schemas"]["BudgetItem"][];
+            /** @description Whose budget it is. */
+            level: components["schemas"]["BudgetLevel"];
+            /** @description Name of the organisation or class, or the user's email address. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Of an organisation: its weight in the queue of starts. One with twice the weight gets twice the
+             *     share of a full host.
+             */
+            queue_weight?: number | null;
+        };
+        /** @description What is used of one resource, and what may be. */
+        BudgetItem: {
+            /** @description Whether the limit is the server's default, because nobody has set another. */
+            is_default: boolean;
+            /**
+             * Format: int64
+             * @description What may be used. Absent: no limit.
+             */
+            limit?: number | null;
+            /** @description The resource. */
+            resource: components["schemas"]["BudgetResource"];
+            /**
+             * Format: int64
+             * @description What is used now.
+             */
+            used: number;
+        };
+        /**
+         * @description Whose budget it is.
+         * @enum {string}
+         */
+        BudgetLevel: "tenant" | "class" | "user";
+        /** @description The budgets that the caller may see. */
+        BudgetList: {
+            /** @description The organisation's, then classes and users by name. */
+            budgets: components["schemas"]["Budget"][];
+        };
+        /**
+         * @description Something that a budget limits.
+         * @enum {string}
+         */
+        BudgetResource: "running" | "vcpus" | "memory" | "scratch" | "starts" | "workspaces" | "homes" | "history";
         /** @description A run of bytes. */
         ByteRange: {
             /**
@@ -3606,6 +3751,29 @@ export interface components {
             message: string;
             /** @enum {string} */
             type: "save_failed";
+        };
+        /**
+         * @description Changes a budget. Resources that are not named keep their limits.
+         * @example {
+         *       "defaults": [
+         *         "homes"
+         *       ],
+         *       "limits": [
+         *         {
+         *           "limit": 5,
+         *           "resource": "running"
+         *         },
+         *         {
+         *           "resource": "memory"
+         *         }
+         *       ]
+         *     }
+         */
+        EditBudget: {
+            /** @description Resources that have the server's default again. */
+            defaults?: components["schemas"]["BudgetResource"][];
+            /** @description New limits. */
+            limits?: components["schemas"]["NewLimit"][];
         };
         /** @description Body of `POST documents/edit`. */
         EditDocument: {
@@ -4740,6 +4908,16 @@ export interface components {
             /** @description Template of a workspace that is created. `base` if absent. */
             template?: string | null;
         };
+        /** @description A new limit. */
+        NewLimit: {
+            /**
+             * Format: int64
+             * @description What may be used, at most 2^53. Absent or null: no limit.
+             */
+            limit?: number | null;
+            /** @description The resource. */
+            resource: components["schemas"]["BudgetResource"];
+        };
         /**
          * @description Files to restore into a running home.
          * @example {
@@ -5753,6 +5931,11 @@ export interface components {
             /** @description Newest first. */
             snapshots: components["schemas"]["Snapshot"][];
         };
+        /**
+         * @description How urgent a start is, among those of the same organisation.
+         * @enum {string}
+         */
+        StartPriority: "interactive" | "class" | "batch";
         /** @description Changes that were put aside. */
         Stash: {
             /** @description Its commit, which names it even if others come or go. */
@@ -6317,6 +6500,11 @@ export interface components {
             dirty_bytes?: number | null;
             /** @description Number of the current or last placement. */
             epoch: components["schemas"]["Epoch"];
+            /**
+             * Format: date-time
+             * @description While queued: when its turn probably comes. Absent if that is not known.
+             */
+            estimated_start_at?: string | null;
             failure?: components["schemas"]["Failure"] | null;
             forked_from?: components["schemas"]["Origin"] | null;
             home_notice?: components["schemas"]["HomeNotice"] | null;
@@ -6330,6 +6518,11 @@ export interface components {
             idle?: components["schemas"]["WorkspaceIdle"] | null;
             /** @description Whether it is being deleted. Its name is free, and it disappears when its sandbox has stopped. */
             is_deleting: boolean;
+            /**
+             * @description While queued: whether it has no place in the queue, because a budget or the size of the host holds it
+             *     back. It continues once other workspaces of its owner, class or organisation have stopped.
+             */
+            is_held: boolean;
             killed_program?: components["schemas"]["ProgramName"] | null;
             /**
              * Format: date-time
@@ -9893,6 +10086,544 @@ export interface operations {
                      *       "status": 403,
                      *       "title": "Not allowed",
                      *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_budgets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The budgets */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetList"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_class_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The class. */
+                id: components["schemas"]["ClassId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditBudget"];
+            };
+        };
+        responses: {
+            /** @description The new budget, with what is used */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Budget"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_user_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The user. */
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditBudget"];
+            };
+        };
+        responses: {
+            /** @description The new budget, with what is used */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Budget"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -30568,7 +31299,10 @@ export interface operations {
     };
     start_workspace: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description How urgent it is in the queue, among starts of the same organisation: `batch` comes after the others. */
+                priority?: components["schemas"]["StartPriority"];
+            };
             header?: never;
             path: {
                 /** @description The workspace. */
@@ -30683,6 +31417,25 @@ export interface operations {
                      *       "status": 409,
                      *       "title": "Not possible in the present state",
                      *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

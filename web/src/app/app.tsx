@@ -20,6 +20,7 @@ const WatchPage = lazy(() => import("../classes/watch-page"));
 const AccountPage = lazy(() => import("../users/account-page"));
 const SettingsPage = lazy(() => import("../settings/settings-page"));
 const AuditPage = lazy(() => import("../audit/audit-page"));
+const BudgetsPage = lazy(() => import("../budgets/budgets-page"));
 const UsersPage = lazy(() => import("../users/users-page"));
 const PreviewPage = lazy(() => import("../ports/preview-page"));
 const TokensPage = lazy(() => import("../users/tokens-page"));
@@ -43,6 +44,7 @@ const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [/^\/tokens$/, () => <TokensPage />],
   [/^\/users$/, () => <UsersPage />],
   [/^\/audit$/, () => <AuditPage />],
+  [/^\/budgets$/, () => <BudgetsPage />],
   [/^\/settings$/, () => <SettingsPage />],
   [/^\/device$/, () => <DevicePage />],
   [/^\/preview$/, () => <PreviewPage />],

@@ -25,6 +25,7 @@ export function PageFrame({ title, children }: { title: string; children: ReactN
           </NavLink>
           {canTeach(user) && <NavLink href="/classes">Classes</NavLink>}
           <NavLink href="/tokens">Tokens</NavLink>
+          <NavLink href="/budgets">Budgets</NavLink>
           {canManage(user) && <NavLink href="/users">Users</NavLink>}
           {canAudit(user) && <NavLink href="/audit">Audit log</NavLink>}
           {canManage(user) && <NavLink href="/settings">Settings</NavLink>}

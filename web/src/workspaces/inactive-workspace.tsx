@@ -6,7 +6,8 @@ import { UnsavedFiles } from "../editor/unsaved-files";
 import { ForkedFrom } from "./forked-from";
 import { FailureNote } from "./failure-note";
 import { StepsList } from "./steps-list";
-import { ElapsedTime } from "../ui/time";
+import { queueText } from "./queue-text";
+import { ElapsedTime, useNow } from "../ui/time";
 import { Link } from "../ui/router";
 import { copyText } from "../ui/toasts";
 import {
@@ -31,13 +32,14 @@ export function InactiveWorkspace({ workspace, onStart, onStop }: Props) {
   const moving = isTransitioning(workspace.phase);
   const failure = moving ? null : workspace.failure;
   const [first] = workspace.steps;
+  const now = useNow(10_000, workspace.phase === "queued");
   return (
     <main className="gate start-gate" aria-busy={moving}>
       <section className="panel start-card" data-failed={Boolean(failure)}>
         <div>
           <h2>{titleOf(workspace)}</h2>
           <p className="soft">
-            <span role="status">{statusOf(workspace)}</span>
+            <span role="status">{statusOf(workspace, now)}</span>
             {moving && first && (
               <time className="start-total">
                 <ElapsedTime at={first.since} />
@@ -87,9 +89,10 @@ function titleOf({ name, phase, failure }: Workspace): string {
   return startSteps.includes(failure.step) ? `${name} failed to start` : `${name} stopped unexpectedly`;
 }
 
-function statusOf(workspace: Workspace): string {
-  const { phase, queue_position: place, failure, safe_at: safe } = workspace;
-  if (phase === "queued" && place) return `${phaseLabel(phase)}, position ${place}`;
+function statusOf(workspace: Workspace, now: number): string {
+  const { phase, failure, safe_at: safe } = workspace;
+  const place = queueText(workspace, now);
+  if (place) return `${phaseLabel(phase)}, ${place}`;
   if (isTransitioning(phase)) return phaseLabel(phase);
   if (!failure)
     return safe ? "The home is saved. Start the workspace to continue." : "Start the workspace to begin.";

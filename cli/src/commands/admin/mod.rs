@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 
 use self::{
-    budget::Budget, destroy_tenant_key::DestroyTenantKey, disk::Disk, gc::Gc, network::Network, retention::Retention,
-    rotate_master_key::RotateMasterKey, sign_in_link::SignInLink,
+    budget::Budget, destroy_tenant_key::DestroyTenantKey, disk::Disk, gc::Gc, network::Network,
+    retention::Retention, rotate_master_key::RotateMasterKey, sign_in_link::SignInLink,
 };
 use crate::{context::Context, output::CommandError};
 

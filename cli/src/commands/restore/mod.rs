@@ -14,7 +14,7 @@ use protocol::{
         snapshot::{Restore as RestoreRequest, Snapshot},
         workspace::Workspace,
     },
-    workspace::Phase,
+    workspace::{Phase, StartPriority},
 };
 
 use self::{
@@ -178,7 +178,7 @@ async fn restore_home(
             .say(&format!("To undo this: burrow restore {name} --at {} --all", short_id(before.id)));
     }
     let workspace = if was_running {
-        let starting = server.start_workspace(restored.id).await?;
+        let starting = server.start_workspace(restored.id, StartPriority::default()).await?;
         wait::until(context.style, server, starting, Goal::Running, wait::DEFAULT_TIMEOUT).await?
     } else {
         restored
