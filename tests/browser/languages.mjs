@@ -146,9 +146,7 @@ await step("F12 and Ctrl+click lead to the definition", async () => {
   await ada.locator(".status-bar").getByText("1:5").waitFor();
   await openFile("project/main.py");
   await tab("main.py").waitFor();
-  await name("Circle")
-    .last()
-    .click({ modifiers: ["Control"] });
+  await line("Circle.radius").click({ modifiers: ["Control"], position: { x: 12, y: 8 } });
   await tab("shapes.py").waitFor();
   await ada.locator(".status-bar").getByText("6:7").waitFor();
 });
