@@ -57,6 +57,7 @@ const PAGES = {
   account: ["/account", "Account"],
   tokens: ["/tokens", "Tokens"],
   users: ["/users", "Users"],
+  budgets: ["/budgets", "Budgets"],
   audit: ["/audit", "Audit log"],
   settings: ["/settings", "Settings"],
   device: ["/device", null],

@@ -61,7 +61,7 @@ export default function BudgetsPage() {
                 <BudgetPanel
                   key={budget.id}
                   budget={budget}
-                  title={budget.level === "tenant" ? budget.name : "You"}
+                  title={budget.level === "tenant" ? `Everyone in ${budget.name}` : "You"}
                 />
               ))}
           </div>
@@ -105,10 +105,12 @@ function BudgetPanel({ budget, title }: { budget: Budget; title: string }) {
           <div key={item.resource} className="budget-item" data-tone={toneOf(item)}>
             <dt>{resourceLabel(item.resource)}</dt>
             <dd>
-              {usageText(item)}
-              {toneOf(item) === "full" && <span className="budget-full"> Used up</span>}
+              <span>
+                {usageText(item)}
+                {toneOf(item) === "full" && <span className="budget-full"> Used up</span>}
+              </span>
+              <Meter item={item} />
             </dd>
-            <Meter item={item} />
           </div>
         ))}
       </dl>

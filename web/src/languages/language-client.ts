@@ -1,5 +1,6 @@
 // The page's connection to the language servers of a workspace: their states, what they find in files, and
 // questions about open files. Knows no editor.
+import { uuidv4 } from "lib0/random";
 import type {
   FileDiagnostics,
   LanguageAnswer,
@@ -31,7 +32,8 @@ const NOTHING: LanguageState = { servers: [], diagnostics: new Map() };
 export class LanguageClient {
   private current = NOTHING;
   private readonly listeners = new Set<() => void>();
-  private readonly id = crypto.randomUUID();
+  // The browser's own function exists on https and loopback pages only.
+  private readonly id = uuidv4();
   private readonly socket: ReconnectingSocket;
   private stopWaking: () => void = () => undefined;
 
