@@ -15,6 +15,14 @@ export default ts.config(
             "react-hooks/exhaustive-deps": "error",
             "@typescript-eslint/no-misused-promises": ["error", { checksVoidReturn: { attributes: false } }],
             "@typescript-eslint/switch-exhaustiveness-check": "error",
+            "no-restricted-properties": [
+                "error",
+                {
+                    object: "crypto",
+                    property: "randomUUID",
+                    message: "It exists on https and loopback pages only. Use uuidv4 of lib0/random.",
+                },
+            ],
             // Text from guests must never become markup.
             "no-restricted-syntax": [
                 "error",
