@@ -208,6 +208,7 @@ mod status {
     async fn sees_what_was_typed() {
         let fixture = Fixture::new().await;
         let mut editor = Editor::open(&fixture.agent, "repo/one.txt").await;
+        editor.receive_until(|text, _| text.starts_with("1\n")).await;
         editor.insert(0, "typed ").await;
         // The edit has arrived, and need not be saved yet.
         editor.receive_until(|_, event| matches!(event, Some(DocumentEvent::Dirty))).await;
