@@ -20,7 +20,7 @@ const PRIOR_STARTS: f64 = 4.0;
 const MAX_OVERTAKING: f64 = 0.9;
 /// Longest time that is considered.
 const MAX_WINDOW: Duration = Duration::hours(1);
-/// Longest estimate. Beyond that, a start would have given up.
+/// Longest estimate. A longer one says nothing.
 const MAX_ESTIMATE: Duration = Duration::hours(24);
 
 /// A placement of a workspace on this host.

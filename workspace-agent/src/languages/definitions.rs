@@ -23,6 +23,16 @@ pub struct Definition {
     pub install: &'static str,
 }
 
+/// The command that installs packages of npm for the user.
+macro_rules! npm_install {
+    ($packages:literal) => {
+        concat!(
+            "sudo apt update && sudo apt install -y npm && npm install --global --prefix ~/.local ",
+            $packages
+        )
+    };
+}
+
 /// A program that serves a language.
 #[derive(Debug)]
 pub struct Candidate {
@@ -87,8 +97,7 @@ pub const DEFINITIONS: &[Definition] = &[
             (".cjs", "javascript"),
             (".jsx", "javascriptreact"),
         ],
-        install: "sudo apt update && sudo apt install -y npm && \
-                  npm install --global --prefix ~/.local typescript@5 typescript-language-server@4",
+        install: npm_install!("typescript@5 typescript-language-server@4"),
     },
     Definition {
         language: "cpp",
@@ -140,8 +149,7 @@ pub const DEFINITIONS: &[Definition] = &[
         }],
         markers: &[],
         files: &[(".sh", "shellscript"), (".bash", "shellscript")],
-        install: "sudo apt update && sudo apt install -y npm && \
-                  npm install --global --prefix ~/.local bash-language-server@5.4",
+        install: npm_install!("bash-language-server@5.4"),
     },
     Definition {
         language: "yaml",
@@ -154,8 +162,7 @@ pub const DEFINITIONS: &[Definition] = &[
         }],
         markers: &[],
         files: &[(".yaml", "yaml"), (".yml", "yaml")],
-        install: "sudo apt update && sudo apt install -y npm && \
-                  npm install --global --prefix ~/.local yaml-language-server@1",
+        install: npm_install!("yaml-language-server@1"),
     },
     Definition {
         language: "json",
@@ -167,8 +174,7 @@ pub const DEFINITIONS: &[Definition] = &[
         }],
         markers: &[],
         files: &[(".json", "json"), (".jsonc", "jsonc")],
-        install: "sudo apt update && sudo apt install -y npm && \
-                  npm install --global --prefix ~/.local vscode-langservers-extracted@4",
+        install: npm_install!("vscode-langservers-extracted@4"),
     },
     Definition {
         language: "css",
@@ -180,8 +186,7 @@ pub const DEFINITIONS: &[Definition] = &[
         }],
         markers: NODE_MARKERS,
         files: &[(".css", "css"), (".scss", "scss"), (".less", "less")],
-        install: "sudo apt update && sudo apt install -y npm && \
-                  npm install --global --prefix ~/.local vscode-langservers-extracted@4",
+        install: npm_install!("vscode-langservers-extracted@4"),
     },
     Definition {
         language: "html",
@@ -193,8 +198,7 @@ pub const DEFINITIONS: &[Definition] = &[
         }],
         markers: NODE_MARKERS,
         files: &[(".html", "html"), (".htm", "html")],
-        install: "sudo apt update && sudo apt install -y npm && \
-                  npm install --global --prefix ~/.local vscode-langservers-extracted@4",
+        install: npm_install!("vscode-langservers-extracted@4"),
     },
 ];
 

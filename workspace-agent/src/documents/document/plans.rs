@@ -185,7 +185,7 @@ enum Promise {
     Kept,
     /// A replica has it that will be synchronized.
     Typed,
-    /// Its replica was given up before it was saved.
+    /// Its replica was discarded before it was saved.
     Uncertain,
 }
 
