@@ -662,6 +662,32 @@ fn audit_export_is_verified_from_a_file() {
 }
 
 #[test]
+fn usage_has_total_json_and_csv() {
+    let amounts = json!({
+        "machine_seconds": 5400, "vcpu_seconds": 10_800, "home_byte_days": 0, "stored_byte_days": 3_u64 << 29,
+        "sent_bytes": 2048, "received_bytes": 0,
+    });
+    let report = json!({
+        "from": "2026-03-01", "to": "2026-03-31", "by": "user", "total": amounts, "is_truncated": false,
+        "rows": [{ "key": OTHER, "name": "anna@example.org", "owner": null, "amounts": amounts }],
+    });
+    let script = Script::default()
+        .json("GET /usage", report.clone())
+        .json("GET /usage", report)
+        .json("GET /usage/export", json!("key,name"));
+    let server = TestServer::new(script);
+    let table = server.run("usage --everyone --by user --from 2026-03-01 --to 2026-03-31");
+    let lines: Vec<_> = text(&table.stdout).lines().map(str::to_owned).collect();
+    assert!(lines[1].starts_with("anna@example.org") && lines[2].starts_with("total"), "{lines:?}");
+    assert!(lines[1].contains("1.5") && lines[1].contains("2.0 KiB"), "{lines:?}");
+    let parsed: Value = serde_json::from_slice(&server.run("usage -o json").stdout).expect("JSON");
+    assert_eq!(parsed["total"]["machine_seconds"], 5400);
+    let table = server.run("usage --csv");
+    assert!(text(&table.stdout).contains("key,name"), "{}", text(&table.stderr));
+    assert_eq!(server.run("usage --from 1.3.2026").status.code(), Some(2));
+}
+
+#[test]
 fn hold_sends_seconds() {
     let mut held = workspace("demo", "running", 2);
     held["idle"] = json!({

@@ -21,6 +21,7 @@ mod snapshots;
 pub mod socket;
 pub mod tls;
 mod transfer;
+mod usage;
 
 pub use api::Api;
 pub use content::Content;

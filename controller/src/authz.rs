@@ -46,6 +46,10 @@ pub enum Action {
     ManageTenant,
     /// Read, export and verify the audit log.
     ReadAudit,
+    /// Read what all users of the tenant have used.
+    ReadUsage,
+    /// Read what the workspaces of a class have used.
+    ReadClassUsage(ClassFacts),
 }
 
 /// The facts of a workspace that permissions depend on.
@@ -85,11 +89,15 @@ pub struct NotAllowed;
 /// Decides whether a caller may do something. The only way to get an [`Allowed`].
 pub fn authorize(caller: &Caller, action: Action) -> Result<Allowed, NotAllowed> {
     let is_teacher = caller.role >= Role::Teacher;
+    let is_auditor = matches!(caller.role, Role::Owner | Role::Auditor);
     let allowed = match action {
         Action::ManageSelf | Action::UseTemplates | Action::UseWorkspaces => true,
         Action::ListUsers | Action::UseClasses => is_teacher,
         Action::ManageTenant | Action::ManageUsers => caller.role == Role::Owner,
-        Action::ReadAudit => matches!(caller.role, Role::Owner | Role::Auditor),
+        Action::ReadAudit | Action::ReadUsage => is_auditor,
+        Action::ReadClassUsage(class) => {
+            class.tenant == caller.tenant && (is_auditor || (is_teacher && class.teacher == caller.user))
+        }
         Action::ReadWorkspace(workspace) | Action::ForkWorkspace(workspace) => {
             workspace_access(caller, &workspace).is_some()
         }
@@ -193,6 +201,7 @@ mod tests {
         check(&users, Action::ChangeWorkspace(class_workspace), [yes, no, no, yes, no, no]);
         check(&users, Action::GrantNetwork(class_workspace), [yes, yes, no, no, no, no]);
         check(&users, Action::ManageClass(class), [yes, yes, no, no, no, no]);
+        check(&users, Action::ReadClassUsage(class), [yes, yes, no, no, no, no]);
         let own = WorkspaceFacts { teacher: None, ..class_workspace };
         check(&users, Action::ReadWorkspace(own), [yes, no, no, yes, no, no]);
         check(&users, Action::ForkWorkspace(own), [yes, no, no, yes, no, no]);
@@ -205,16 +214,21 @@ mod tests {
         check(&users, Action::ManageTenant, [yes, no, no, no, no, yes]);
         check(&users, Action::ManageSelf, [yes; 6]);
         check(&users, Action::ReadAudit, [yes, no, no, no, no, yes]);
+        check(&users, Action::ReadUsage, [yes, no, no, no, no, yes]);
     }
 
     #[test]
-    fn auditor_is_member_who_reads_the_audit_log() {
+    fn auditor_is_member_who_reads_log_and_usage() {
         let users = users();
         let auditor = Caller { role: Role::Auditor, ..users.student };
         let foreign = WorkspaceFacts { tenant: users.tenant, owner: users.teacher.user, teacher: None };
         let own = WorkspaceFacts { owner: auditor.user, ..foreign };
+        let class = ClassFacts { tenant: users.tenant, teacher: users.teacher.user };
         for (action, expected) in [
             (Action::ReadAudit, true),
+            (Action::ReadUsage, true),
+            (Action::ReadClassUsage(class), true),
+            (Action::ReadClassUsage(ClassFacts { tenant: users.stranger.tenant, ..class }), false),
             (Action::ChangeWorkspace(own), true),
             (Action::ReadWorkspace(foreign), false),
             (Action::ManageTenant, false),

@@ -43,6 +43,7 @@ use crate::{
         gc::{Gc, GcError},
     },
     tenants::{self, TenantError},
+    usage,
     workspaces::{access_log::AccessLog, cache_janitor, reconciler, restores::ActiveRestores},
 };
 
@@ -96,7 +97,7 @@ impl Controller {
     /// Migrates the database, opens the socket and starts to reconcile. The API answers once this
     /// has returned.
     pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Self, StartError> {
-        Self::start_with(config, None, shutdown).await
+        Box::pin(Self::start_with(config, None, shutdown)).await
     }
 
     /// Like [`Self::start`]. A test may give another source for the files of snapshots.
@@ -160,6 +161,7 @@ impl Controller {
         tasks.spawn("disk shares", disk::run_division(app.clone()));
         tasks.spawn("disk usage", disk::run_measurement(app.clone()));
         tasks.spawn("metrics", metrics::run_compaction(shutdown.clone()));
+        tasks.spawn("usage", usage::run(app.clone()));
         tasks.spawn("tenant keys", tenants::destroy::run(app.clone()));
         tasks.spawn_essential("reconciler", reconciler::run(app.clone(), exits));
         tasks.spawn_essential("api", api::serve(app.clone(), Audience::Host, sockets.host));

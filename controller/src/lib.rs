@@ -36,6 +36,7 @@ mod snapshots;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod workspaces;
 
 pub use budgets::amounts::BudgetLimits;

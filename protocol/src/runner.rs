@@ -240,6 +240,10 @@ pub struct ReportRequest {
     pub acknowledged: AcknowledgedState,
     /// Longest time that the answer may wait, 0 ..= [`MAX_WAIT_MS`].
     pub wait_ms: u64,
+    /// For how long the runner has run, by its monotonic clock: no change of the time moves it, and it stands
+    /// still while the host sleeps.
+    #[serde(default)]
+    pub ran_ms: u64,
 }
 
 /// Number of reports in one request.

@@ -7,7 +7,7 @@ use protocol::{
     network::EffectivePolicy,
     runner::{NetworkSpec, Report},
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{network::Egress, reporter::Reporter};
@@ -16,6 +16,8 @@ use crate::{network::Egress, reporter::Reporter};
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// Traffic alone is reported once in this many intervals: each report is a write to the database.
 const INTERVALS_PER_TRAFFIC_REPORT: u32 = 15;
+/// Longest wait for the counters when a sandbox is about to end: a stop does not fail for them.
+const LAST_REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The task that follows the policy. It ends when this is dropped.
 pub struct NetworkFollower {
@@ -59,6 +61,19 @@ async fn enforce(egress: &Egress, network: &NetworkSpec) {
             let revision = network.revision;
             tracing::error!(%error, revision, "cannot change the network policy; the sandbox is offline");
         }
+    }
+}
+
+/// Reports the traffic once more before the sandbox ends, so that none of it is missing in the usage.
+pub async fn report_last_traffic(reporter: &Reporter, egress: Option<&Egress>) {
+    let Some(egress) = egress else { return };
+    match timeout(LAST_REPORT_TIMEOUT, egress.read_traffic()).await {
+        Ok(Ok(traffic)) => {
+            let (sent_bytes, received_bytes) = (traffic.sent_bytes, traffic.received_bytes);
+            reporter.queue_report(Report::Network { refused: egress.refused(), sent_bytes, received_bytes });
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "cannot read the last of the sandbox's traffic"),
+        Err(_) => tracing::warn!("cannot read the last of the sandbox's traffic in time"),
     }
 }
 

@@ -58,6 +58,7 @@ const PAGES = {
   tokens: ["/tokens", "Tokens"],
   users: ["/users", "Users"],
   budgets: ["/budgets", "Budgets"],
+  usage: ["/usage", "Usage"],
   audit: ["/audit", "Audit log"],
   settings: ["/settings", "Settings"],
   device: ["/device", null],

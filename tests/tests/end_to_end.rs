@@ -33,8 +33,11 @@ async fn check_home_survives(runtime: &'static str, template: &'static str) {
     check_exec_streams_and_status(&stack).await;
     stack.sh("demo", FILL).await;
     let before = stack.sh("demo", FINGERPRINT).await;
+    // Nobody is at this address, but packets leave the sandbox.
+    stack.sh("demo", "curl --silent --max-time 1 http://192.0.2.1 || true").await;
 
     stack.run_ok(&["stop", "demo"]).await;
+    check_usage(&stack, runtime).await;
     let listed: Value = serde_json::from_str(&stack.run_ok(&["list", "-o", "json"]).await).expect("JSON");
     assert_eq!(listed[0]["phase"], "terminated", "{listed}");
     assert!(listed[0]["safe_at"].is_string(), "{listed}");
@@ -58,6 +61,18 @@ async fn check_home_survives(runtime: &'static str, template: &'static str) {
     assert_eq!(run, ["address", "controller.sock", "gateway.sock"], "nothing of the killed sandbox is left");
     assert_eq!(stack.sh("demo", "cat ~/synced; rm ~/synced").await, "synced\n", "after SIGKILL");
     stack.interrupt().await;
+}
+
+/// The runner has reported for how long it ran, and the last of its traffic, before it ended.
+async fn check_usage(stack: &Stack, runtime: &str) {
+    let usage = stack.run_ok(&["usage", "--by", "workspace", "-o", "json"]).await;
+    let usage: Value = serde_json::from_str(&usage).expect("JSON");
+    assert_eq!(usage["rows"][0]["name"], "demo", "{usage}");
+    // The fake runtime has no network of its own.
+    if runtime != "fake" {
+        let amount = |name: &str| usage["total"][name].as_u64().expect("a number");
+        assert!(amount("machine_seconds") > 0 && amount("sent_bytes") > 0, "{usage}");
+    }
 }
 
 /// The option for the tier of a template, which has the same name.

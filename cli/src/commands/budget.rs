@@ -57,7 +57,8 @@ Examples:
   burrow budget set --user anna@example.org running=default
 
 For owners of the organisation. The resources are running, vcpus, memory, scratch, starts (in one minute),
-workspaces, homes and history. `none` sets no limit, `default` the server's. A lower limit ends nothing that
+workspaces, homes, history and egress (bytes sent in this month; when they are used up, workspaces run on, but
+none starts). `none` sets no limit, `default` the server's. A lower limit ends nothing that
 runs. The organisation's own budget is set on the server's host: burrow admin budget.")]
     Set {
         #[command(flatten)]
@@ -231,7 +232,7 @@ fn amount(resource: BudgetResource, amount: u64) -> String {
 impl Record for BudgetRecord {
     const COLUMNS: &'static [&'static str] =
         &["budget", "name", "running", "vcpus", "memory", "workspaces", "homes"];
-    const WIDE: &'static [&'static str] = &["scratch", "starts", "history"];
+    const WIDE: &'static [&'static str] = &["scratch", "starts", "history", "egress"];
 
     fn cells(&self) -> Vec<String> {
         let level = match self.level {
@@ -252,7 +253,12 @@ impl Record for BudgetRecord {
     }
 
     fn wide_cells(&self) -> Vec<String> {
-        let shown = [BudgetResource::Scratch, BudgetResource::Starts, BudgetResource::History];
+        let shown = [
+            BudgetResource::Scratch,
+            BudgetResource::Starts,
+            BudgetResource::History,
+            BudgetResource::Egress,
+        ];
         shown.map(|resource| use_text(self, resource)).to_vec()
     }
 

@@ -55,6 +55,7 @@ pub mod token;
 mod transfer;
 pub mod undelete;
 pub mod up;
+pub mod usage;
 pub mod user;
 pub mod version;
 pub mod volume;
@@ -166,6 +167,7 @@ commands! {
     volume::Volume,
     audit::Audit,
     budget::Budget,
+    usage::Usage,
     admin::Admin,
     runner::Runner,
     gateway::Gateway,

@@ -35,6 +35,7 @@ mod settings;
 mod snapshots;
 mod templates;
 mod tokens;
+mod usage;
 mod users;
 mod workspaces;
 
@@ -139,6 +140,8 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(budgets::list_budgets))
         .routes(routes!(budgets::set_user_budget))
         .routes(routes!(budgets::set_class_budget))
+        .routes(routes!(usage::get_usage))
+        .routes(routes!(usage::export_usage))
         .routes(routes!(audit::list_audit_entries))
         .routes(routes!(audit::export_audit_log))
         .routes(routes!(audit::verify_audit_log))

@@ -47,6 +47,7 @@ use super::{PREFIX, route_access::RouteAccess};
         (name = "classes", description = "A teacher's group of users and their workspaces"),
         (name = "invitations", description = "Join a class by a link"),
         (name = "budgets", description = "What users, classes and the organisation may use"),
+        (name = "usage", description = "What users, classes and the organisation have used"),
         (name = "audit", description = "Who did what: search, export and verify the log"),
         (name = "admin", description = "For the owner of the organisation"),
     )

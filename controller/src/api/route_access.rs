@@ -113,6 +113,8 @@ const TABLE: &[(&str, &str, RouteAccess)] = &[
     ("GET", "/budgets", Token(Read)),
     ("PATCH", "/budgets/users/{id}", Token(Admin)),
     ("PATCH", "/budgets/classes/{id}", Token(Admin)),
+    ("GET", "/usage", Token(Read)),
+    ("GET", "/usage/export", Token(Read)),
     ("GET", "/audit", Token(Read)),
     ("GET", "/audit/export", Token(Read)),
     ("POST", "/audit/verify", Token(Read)),

@@ -75,8 +75,9 @@ pub async fn admit_start(
         return Err(LimitError::QueueFull);
     }
     let size = find_size(scope, workspace).await?;
-    let wanted = size.running.with(BudgetResource::Starts, 1);
-    let sources = &[Source::Workspaces, Source::Starts(now)];
+    // How much it is going to send is not known. What is sent by workspaces that run ends nothing.
+    let wanted = size.running.with(BudgetResource::Starts, 1).with(BudgetResource::Egress, 1);
+    let sources = &[Source::Workspaces, Source::Starts(now), Source::Egress(now)];
     let request = size.request(workspace, wanted, sources);
     check(scope, limits, request).await?;
     Ok(usage::record_start(scope.connection(), tenant, workspace, priority, now).await?)
@@ -170,15 +171,25 @@ async fn check(scope: &mut Scope, limits: &Limits, request: Request<'_>) -> Resu
     let role = find_role(scope, request.owner).await?;
     let set = store::find(scope.connection(), Some(tenant)).await?;
     let counted = Counted { owner: Some(request.owner), class: request.class, except: request.workspace };
-    let usage = usage::count(scope.connection(), tenant, counted, request.sources).await?;
     let subjects = [
         Some((Level::User, Subject::User(request.owner))),
         request.class.map(|class| (Level::Class, Subject::Class(class))),
         Some((Level::Tenant, Subject::Tenant)),
     ];
-    let levels = subjects.into_iter().flatten().map(|(level, subject)| {
+    let subjects = subjects.into_iter().flatten().map(|(level, subject)| {
         let defaults = store::defaults(limits, subject, role);
-        LevelUse { level, limits: set.of(tenant, subject, &defaults), used: usage.of(subject) }
+        (level, subject, set.of(tenant, subject, &defaults))
+    });
+    let subjects: Vec<(Level, Subject, BudgetLimits)> = subjects.collect();
+    // A month has many rows. Most tenants have no limit that would need them.
+    let has_egress_limit = subjects.iter().any(|(_, _, limits)| limits.get(BudgetResource::Egress).is_some());
+    let is_needed = |source: &Source| has_egress_limit || !matches!(source, Source::Egress(_));
+    let sources: Vec<Source> = request.sources.iter().copied().filter(is_needed).collect();
+    let usage = usage::count(scope.connection(), tenant, counted, &sources).await?;
+    let levels = subjects.into_iter().map(|(level, subject, limits)| LevelUse {
+        level,
+        limits,
+        used: usage.of(subject),
     });
     let levels: Vec<LevelUse> = request.home.into_iter().chain(levels).collect();
     match admit(&levels, &request.wanted) {

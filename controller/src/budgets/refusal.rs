@@ -63,6 +63,10 @@ impl BudgetRefusal {
             BudgetResource::Homes => format!(
                 "Cannot reserve {wanted} for the home: the homes of {whose} have {used_text} of {limit_text}"
             ),
+            BudgetResource::Egress => format!(
+                "{start} the workspaces of {whose} have sent {used_text} of {limit_text} to the network this \
+                 month"
+            ),
             BudgetResource::History => {
                 let of = match level {
                     Level::Home => "this home".to_owned(),
@@ -102,6 +106,7 @@ impl BudgetRefusal {
             BudgetResource::Starts => "Try again in a minute",
             BudgetResource::Workspaces | BudgetResource::Homes => "Delete a workspace that is not needed",
             BudgetResource::History => "Delete some of them first",
+            BudgetResource::Egress => "Wait for the first day of the next month (UTC)",
         }
     }
 
@@ -187,6 +192,12 @@ mod tests {
                 refusal(Level::User, BudgetResource::Homes, [4097 << 20, 6 * GIB, 10 * GIB]),
                 "Cannot reserve 4.0 GiB for the home: the homes of its owner have 6 GiB of 10 GiB. Delete a \
                  workspace that is not needed, or ask an owner of your organisation for more",
+            ),
+            (
+                refusal(Level::User, BudgetResource::Egress, [1, 11 * GIB, 10 * GIB]),
+                "Cannot start the workspace: the workspaces of its owner have sent 11 GiB of 10 GiB to the \
+                 network this month. Wait for the first day of the next month (UTC), or ask an owner of your \
+                 organisation for more",
             ),
             (
                 refusal(Level::Home, BudgetResource::History, [1, 2 * GIB, 2 * GIB]),

@@ -66,7 +66,7 @@ impl<'a> Report<'a> {
         now: OffsetDateTime,
     ) -> Result<Self, sqlx::Error> {
         let set = store::find(connection, Some(tenant)).await?;
-        let sources = [Source::Workspaces, Source::Starts(now), Source::History];
+        let sources = [Source::Workspaces, Source::Starts(now), Source::History, Source::Egress(now)];
         let usage = usage::count(connection, tenant, Counted::default(), &sources).await?;
         Ok(Self { tenant, limits, set, usage })
     }

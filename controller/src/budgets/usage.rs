@@ -1,5 +1,5 @@
 //! What is used of each resource, counted from the rows of the database. Nothing keeps a sum: two sums of one
-//! thing would differ one day.
+//! thing would differ one day. What was sent to the network comes from the rows of [`crate::usage`].
 
 use std::collections::HashMap;
 
@@ -11,7 +11,10 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::amounts::Amounts;
-use crate::db::text::Text;
+use crate::{
+    db::text::Text,
+    usage::{counters::MAX_AMOUNT, month_of},
+};
 
 /// The time in which [`BudgetResource::Starts`] are counted.
 pub const STARTS_WINDOW: Duration = Duration::minutes(1);
@@ -58,6 +61,8 @@ pub enum Source {
     Workspaces,
     Starts(OffsetDateTime),
     History,
+    /// What was sent in the month of this instant.
+    Egress(OffsetDateTime),
 }
 
 /// The groups of a row: its user, its class, or all of the tenant.
@@ -82,6 +87,7 @@ pub async fn count(
             Source::Workspaces => count_workspaces(connection, tenant, counted, &mut usage).await?,
             Source::Starts(now) => count_starts(connection, tenant, counted, *now, &mut usage).await?,
             Source::History => count_history(connection, tenant, counted, &mut usage).await?,
+            Source::Egress(now) => count_egress(connection, tenant, counted, *now, &mut usage).await?,
         }
     }
     Ok(usage)
@@ -184,6 +190,37 @@ async fn count_history(
     .await?;
     for row in rows {
         let amounts = Amounts::default().with(BudgetResource::History, row.bytes.unsigned_abs());
+        usage.add(subject(row.user, row.class), &amounts);
+    }
+    Ok(())
+}
+
+async fn count_egress(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    counted: Counted,
+    now: OffsetDateTime,
+    usage: &mut Usage,
+) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select case when grouping(user_id) = 0 then user_id end as "user",
+                  case when grouping(class_id) = 0 then class_id end as class,
+                  least(coalesce(sum(sent_bytes), 0), $5::bigint)::bigint as "bytes!"
+           from usage_days where tenant_id = $1 and day >= $2
+           group by grouping sets ((user_id), (class_id), ())
+           having (grouping(class_id) = 1 or class_id is not null)
+               and ($3::uuid is null or (grouping(user_id) = 1 and grouping(class_id) = 1)
+                   or user_id = $3 or class_id = $4)"#,
+        tenant.0,
+        month_of(now),
+        counted.owner.map(|owner| owner.0),
+        counted.class.map(|class| class.0),
+        MAX_AMOUNT.cast_signed(),
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        let amounts = Amounts::default().with(BudgetResource::Egress, row.bytes.unsigned_abs());
         usage.add(subject(row.user, row.class), &amounts);
     }
     Ok(())

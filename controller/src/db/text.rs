@@ -112,6 +112,7 @@ impl TextEnum for BudgetResource {
         (Self::Workspaces, "workspaces"),
         (Self::Homes, "homes"),
         (Self::History, "history"),
+        (Self::Egress, "egress"),
     ];
 }
 

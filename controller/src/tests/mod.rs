@@ -30,5 +30,6 @@ mod snapshots;
 mod tenants;
 mod tiers;
 mod tokens;
+mod usage;
 mod users;
 pub mod world;

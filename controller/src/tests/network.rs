@@ -29,6 +29,7 @@ async fn next_policy(runner: &Runner, revision: u64) -> NetworkSpec {
             network_revision: revision,
         },
         wait_ms: 5000,
+        ran_ms: 0,
     };
     runner.send(request).await.expect("accepted").desired.network
 }

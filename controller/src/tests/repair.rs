@@ -87,6 +87,7 @@ impl Machine {
                 network_revision: u64::MAX,
             },
             wait_ms: 5000,
+            ran_ms: 0,
         };
         let repair = self.runner.send(request).await.expect("accepted").desired.repair;
         repair.filter(|repair| repair.number > above)

@@ -115,7 +115,8 @@ impl World {
     pub async fn start(&mut self) {
         self.shutdown = CancellationToken::new();
         let source = Some(Source::Memory(self.files.clone()));
-        let started = Controller::start_with(self.config.clone(), source, self.shutdown.clone()).await;
+        let started = Controller::start_with(self.config.clone(), source, self.shutdown.clone());
+        let started = Box::pin(started).await;
         self.controller = Some(started.expect("starts"));
         self.serve_runners();
     }
@@ -513,6 +514,7 @@ impl Runner {
                 network_revision: u64::MAX,
             },
             wait_ms,
+            ran_ms: 0,
         };
         self.send(request).await
     }
@@ -542,6 +544,7 @@ impl Runner {
                 network_revision: u64::MAX,
             },
             wait_ms,
+            ran_ms: 0,
         };
         self.send(request).await.expect("accepted").desired
     }

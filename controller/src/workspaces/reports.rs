@@ -32,6 +32,7 @@ use crate::{
         record::{self, EndRunner, HomeStatus, LockedWorkspace},
     },
     snapshots::{self, SnapshotReport, VolumeHead, upload_allowance},
+    usage::{self, counters::Counters},
 };
 
 /// Why a report is refused.
@@ -105,6 +106,9 @@ async fn record_reports(
     let connection = system.connection();
     let mut locked = authenticate(connection, token, request).await?;
     let mut committed = Vec::new();
+    let run = (locked.tenant, locked.workspace, request.epoch);
+    let is_over = request.reports.iter().any(is_last);
+    usage::record_run(connection, run, now, Counters::of(request), is_over).await?;
     let mut effects = locked.apply(now, Event::Runner(request.epoch, RunnerEvent::Alive));
     for report in &request.reports {
         // Nothing counts after the last report.
@@ -116,7 +120,7 @@ async fn record_reports(
     let mut runners = record::save(connection, now, &mut locked, effects).await?;
     let desired = desired_state(core, connection, &locked).await?;
     system.commit().await?;
-    if request.reports.iter().any(is_last) {
+    if is_over {
         runners.push(EndRunner { workspace: request.workspace, epoch: request.epoch });
     }
     core.end_runners(runners);

@@ -24,11 +24,14 @@ pub enum BudgetResource {
     Homes,
     /// What requested and named snapshots have stored, in bytes.
     History,
+    /// Bytes that workspaces have sent to the network in this month, in UTC. A start is refused when they are
+    /// used up; what runs continues.
+    Egress,
 }
 
 impl BudgetResource {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Running,
         Self::Vcpus,
         Self::Memory,
@@ -37,6 +40,7 @@ impl BudgetResource {
         Self::Workspaces,
         Self::Homes,
         Self::History,
+        Self::Egress,
     ];
 
     /// Its name in the API, in the database and on the command line.
@@ -50,12 +54,13 @@ impl BudgetResource {
             Self::Workspaces => "workspaces",
             Self::Homes => "homes",
             Self::History => "history",
+            Self::Egress => "egress",
         }
     }
 
     /// Whether amounts of it are bytes, and not a count.
     pub fn is_bytes(self) -> bool {
-        matches!(self, Self::Memory | Self::Scratch | Self::Homes | Self::History)
+        matches!(self, Self::Memory | Self::Scratch | Self::Homes | Self::History | Self::Egress)
     }
 }
 

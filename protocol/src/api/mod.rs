@@ -19,6 +19,7 @@ pub mod scrub;
 pub mod settings;
 pub mod snapshot;
 pub mod template;
+pub mod usage;
 pub mod user;
 pub mod workspace;
 

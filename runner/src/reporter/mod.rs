@@ -58,6 +58,8 @@ struct ReporterState {
     controller: watch::Sender<ControllerState>,
     acknowledged: Mutex<AcknowledgedState>,
     step: Mutex<Step>,
+    /// When the runner began to run.
+    started: Instant,
 }
 
 impl Reporter {
@@ -75,6 +77,7 @@ impl Reporter {
             controller: watch::Sender::new(controller),
             acknowledged: Mutex::new(acknowledged),
             step: Mutex::new(Step::Runner),
+            started: Instant::now(),
         }))
     }
 
@@ -215,6 +218,7 @@ impl Reporter {
                     .map_or(self.acknowledged().network_revision, |network| network.revision),
             },
             wait_ms,
+            ran_ms: u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         let answer = controller.send_report(spec, &request);
         if !sent.is_empty() {

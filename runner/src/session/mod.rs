@@ -44,7 +44,7 @@ use crate::{
     controller_link::ControllerLink,
     front::Front,
     home_volume::HomeVolume,
-    network_follower::NetworkFollower,
+    network_follower::{NetworkFollower, report_last_traffic},
     replicator::Replicator,
     reporter::Reporter,
     run_directory,
@@ -178,6 +178,7 @@ impl Session {
             ending = self.stops.next() => return Ok((ending, Consistency::Crash)),
         };
         let served = self.serve(home, &mut sandbox).await;
+        report_last_traffic(&self.reporter, sandbox.egress().as_deref()).await;
         let served = served.map_err(|cause| SessionError { log: sandbox.log(), ..cause.into() });
         let ended = match served {
             // What the guest still holds does not count any more.

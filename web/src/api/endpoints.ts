@@ -57,6 +57,7 @@ import type {
   TokenScope,
   TokenSecret,
   UndoneRestore,
+  UsageReport,
   User,
   UserLink,
   Workspace,
@@ -311,6 +312,12 @@ export const budgetsApi = {
       method: "PATCH",
       json: edit,
     }),
+};
+
+export const usageApi = {
+  get: (query: URLSearchParams, signal?: AbortSignal) =>
+    request<UsageReport>(`/usage?${query}`, signal ? { signal } : {}),
+  exportUrl: (query: URLSearchParams) => `/api/v1/usage/export?${query}`,
 };
 
 /** A thousand students take a while: each gets an account, a workspace and an invitation. */

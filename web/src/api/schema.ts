@@ -981,6 +981,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get usage
+         * @description Time of machines, sizes of homes and bytes of the network in a period of at most 400 days: the caller's
+         *     own, of a class, or of everyone. Running workspaces count up to the last report of their runner, homes
+         *     up to the last full hour. What was used stays when workspaces, classes and users are deleted.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["get_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export usage as CSV
+         * @description The rows of `get_usage` as a table with a heading, for spreadsheets. A name that a spreadsheet would take
+         *     for a formula begins with `'`.
+         *
+         *     Token scope: `read`.
+         */
+        get: operations["export_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users": {
         parameters: {
             query?: never;
@@ -3022,7 +3069,7 @@ export interface components {
          * @description Something that a budget limits.
          * @enum {string}
          */
-        BudgetResource: "running" | "vcpus" | "memory" | "scratch" | "starts" | "workspaces" | "homes" | "history";
+        BudgetResource: "running" | "vcpus" | "memory" | "scratch" | "starts" | "workspaces" | "homes" | "history" | "egress";
         /** @description A run of bytes. */
         ByteRange: {
             /**
@@ -6329,6 +6376,110 @@ export interface components {
              * @description Entries that are again as before the restore.
              */
             undone: number;
+        };
+        /** @description Amounts that were used. At most 2^53 - 1 each. */
+        UsageAmounts: {
+            /**
+             * Format: int64
+             * @description Sizes of homes, times the days for which they existed.
+             */
+            home_byte_days: number;
+            /**
+             * Format: int64
+             * @description Time for which workspaces had a runner, together.
+             */
+            machine_seconds: number;
+            /**
+             * Format: int64
+             * @description Bytes that workspaces have received from the network.
+             */
+            received_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes that workspaces have sent to the network.
+             */
+            sent_bytes: number;
+            /**
+             * Format: int64
+             * @description What homes took in the object store, times the days.
+             */
+            stored_byte_days: number;
+            /**
+             * Format: int64
+             * @description The same, times their virtual CPUs.
+             */
+            vcpu_seconds: number;
+        };
+        /**
+         * @description What the rows of a report are for.
+         * @enum {string}
+         */
+        UsageGroup: "workspace" | "user" | "class" | "day";
+        /**
+         * @description What was used in a period.
+         * @example {
+         *       "by": "user",
+         *       "from": "2026-03-02",
+         *       "is_truncated": false,
+         *       "rows": [
+         *         {
+         *           "amounts": {
+         *             "home_byte_days": 30064771072,
+         *             "machine_seconds": 7200,
+         *             "received_bytes": 734003200,
+         *             "sent_bytes": 52428800,
+         *             "stored_byte_days": 1073741824,
+         *             "vcpu_seconds": 14400
+         *           },
+         *           "key": "0197a3b0-1c2d-7e3f-8a4b-5c6d7e8f9011",
+         *           "name": "anna@example.org",
+         *           "owner": null
+         *         }
+         *       ],
+         *       "to": "2026-03-08",
+         *       "total": {
+         *         "home_byte_days": 30064771072,
+         *         "machine_seconds": 7200,
+         *         "received_bytes": 734003200,
+         *         "sent_bytes": 52428800,
+         *         "stored_byte_days": 1073741824,
+         *         "vcpu_seconds": 14400
+         *       }
+         *     }
+         */
+        UsageReport: {
+            /** @description What the rows are for. */
+            by: components["schemas"]["UsageGroup"];
+            /**
+             * Format: date
+             * @description The first day, in UTC.
+             */
+            from: string;
+            /** @description Whether there are more rows than one report lists. `total` contains them. */
+            is_truncated: boolean;
+            /** @description Days in their order; others by the time of their machines, the longest first. */
+            rows: components["schemas"]["UsageRow"][];
+            /**
+             * Format: date
+             * @description The last day, in UTC.
+             */
+            to: string;
+            /** @description All that was used. Each amount is rounded once, so it may differ a little from the sum of the rows. */
+            total: components["schemas"]["UsageAmounts"];
+        };
+        /** @description What one workspace, user, class or day has used. */
+        UsageRow: {
+            /** @description What it has used. */
+            amounts: components["schemas"]["UsageAmounts"];
+            /**
+             * @description Identifies the workspace, user or class; or the day, such as `2026-03-02`. Empty for the workspaces of
+             *     no class.
+             */
+            key: string;
+            /** @description Name of the workspace or class, email address of the user, or the day. */
+            name: string;
+            /** @description Of a workspace: the email address of its owner. */
+            owner?: string | null;
         };
         /**
          * @description A user.
@@ -15393,6 +15544,388 @@ export interface operations {
                      *       "status": 404,
                      *       "title": "Not found",
                      *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_usage: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The first day, in UTC. Absent: 29 days before the last one.
+                 * @example 2026-03-02
+                 */
+                from?: string;
+                /**
+                 * @description The last day, in UTC. Absent: today.
+                 * @example 2026-03-08
+                 */
+                to?: string;
+                /** @description What the rows are for. Absent: workspaces. */
+                by?: components["schemas"]["UsageGroup"];
+                /** @description Usage of the whole organisation. For owners and auditors. Otherwise it is the caller's own. */
+                everyone?: boolean;
+                /** @description Usage of the workspaces of this class. For its teacher, owners and auditors. */
+                class?: components["schemas"]["ClassId"];
+                /** @description Only the workspaces of this user, with `everyone` or `class`. */
+                user?: components["schemas"]["UserId"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was used */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Not available at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Not available at the moment.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Not available at the moment",
+                     *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_usage: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The first day, in UTC. Absent: 29 days before the last one.
+                 * @example 2026-03-02
+                 */
+                from?: string;
+                /**
+                 * @description The last day, in UTC. Absent: today.
+                 * @example 2026-03-08
+                 */
+                to?: string;
+                /** @description What the rows are for. Absent: workspaces. */
+                by?: components["schemas"]["UsageGroup"];
+                /** @description Usage of the whole organisation. For owners and auditors. Otherwise it is the caller's own. */
+                everyone?: boolean;
+                /** @description Usage of the workspaces of this class. For its teacher, owners and auditors. */
+                class?: components["schemas"]["ClassId"];
+                /** @description Only the workspaces of this user, with `everyone` or `class`. */
+                user?: components["schemas"]["UserId"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The table */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: A value is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

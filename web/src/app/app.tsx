@@ -21,6 +21,7 @@ const AccountPage = lazy(() => import("../users/account-page"));
 const SettingsPage = lazy(() => import("../settings/settings-page"));
 const AuditPage = lazy(() => import("../audit/audit-page"));
 const BudgetsPage = lazy(() => import("../budgets/budgets-page"));
+const UsagePage = lazy(() => import("../usage/usage-page"));
 const UsersPage = lazy(() => import("../users/users-page"));
 const PreviewPage = lazy(() => import("../ports/preview-page"));
 const TokensPage = lazy(() => import("../users/tokens-page"));
@@ -45,6 +46,7 @@ const routes: [RegExp, (...ids: string[]) => ReactNode][] = [
   [/^\/users$/, () => <UsersPage />],
   [/^\/audit$/, () => <AuditPage />],
   [/^\/budgets$/, () => <BudgetsPage />],
+  [/^\/usage$/, () => <UsagePage />],
   [/^\/settings$/, () => <SettingsPage />],
   [/^\/device$/, () => <DevicePage />],
   [/^\/preview$/, () => <PreviewPage />],

@@ -26,6 +26,7 @@ export function PageFrame({ title, children }: { title: string; children: ReactN
           {canTeach(user) && <NavLink href="/classes">Classes</NavLink>}
           <NavLink href="/tokens">Tokens</NavLink>
           <NavLink href="/budgets">Budgets</NavLink>
+          <NavLink href="/usage">Usage</NavLink>
           {canManage(user) && <NavLink href="/users">Users</NavLink>}
           {canAudit(user) && <NavLink href="/audit">Audit log</NavLink>}
           {canManage(user) && <NavLink href="/settings">Settings</NavLink>}

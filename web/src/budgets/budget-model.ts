@@ -11,6 +11,7 @@ const labels: Record<BudgetResource, string> = {
   workspaces: "Workspaces",
   homes: "Homes",
   history: "Kept snapshots",
+  egress: "Sent this month",
 };
 
 const GIB = 2 ** 30;
@@ -18,7 +19,7 @@ const GIB = 2 ** 30;
 export const resourceLabel = (resource: BudgetResource): string => labels[resource];
 
 const isBytes = (resource: BudgetResource): boolean =>
-  resource === "memory" || resource === "scratch" || resource === "homes" || resource === "history";
+  ["memory", "scratch", "homes", "history", "egress"].includes(resource);
 
 export const formatAmount = (resource: BudgetResource, amount: number): string =>
   isBytes(resource) ? formatBytes(amount) : amount.toLocaleString("en");
