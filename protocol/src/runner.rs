@@ -20,7 +20,7 @@ use crate::{
         snapshot::{Consistency, SnapshotKind},
     },
     idle::AwakeReason,
-    network::{EffectivePolicy, NetworkBounds, RefusedName},
+    network::{EffectivePolicy, NetworkBounds, PolicyKey, PolicySeal, RefusedName},
     workspace::{Failure, HomeNotice, ProgramName, Resources, StepProgress, Tier},
 };
 
@@ -142,6 +142,10 @@ pub struct RunnerSpec {
     /// Where the workspace may connect.
     #[serde(default)]
     pub network: NetworkSpec,
+    /// Seals later policies. For the supervisor only, which does not pass it on; without it, no other policy
+    /// is enforced.
+    #[serde(default)]
+    pub policy_key: Option<PolicyKey>,
     /// What holds for the sandbox's network whatever the policy says.
     #[serde(default)]
     pub network_bounds: NetworkBounds,
@@ -199,12 +203,15 @@ pub struct NetworkSpec {
     /// The policy. One that cannot be read is `none`.
     #[serde(deserialize_with = "EffectivePolicy::deserialize_or_none")]
     pub policy: EffectivePolicy,
+    /// The controller's seal. The policy of a specification needs none.
+    #[serde(default)]
+    pub seal: Option<PolicySeal>,
 }
 
 /// Nothing is allowed: what is missing opens nothing.
 impl Default for NetworkSpec {
     fn default() -> Self {
-        Self { revision: 0, policy: EffectivePolicy::None }
+        Self { revision: 0, policy: EffectivePolicy::None, seal: None }
     }
 }
 
@@ -455,7 +462,7 @@ mod tests {
             snapshot: 2,
             repair: Some(RepairRequest { number: 3, objects: vec![] }),
             home_mib: 20,
-            network: NetworkSpec { revision: 4, policy: EffectivePolicy::Open },
+            network: NetworkSpec { revision: 4, policy: EffectivePolicy::Open, seal: None },
             held_until: None,
             disk: DiskShare::default(),
         };

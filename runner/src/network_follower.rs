@@ -55,7 +55,7 @@ async fn enforce(egress: &Egress, network: &NetworkSpec) {
         EffectivePolicy::Allowlist { .. } => "allowlist",
         EffectivePolicy::None => "none",
     };
-    match egress.set_policy(network.policy.clone()).await {
+    match egress.set_policy(network.clone()).await {
         Ok(()) => tracing::info!(revision = network.revision, mode, "changed the network policy"),
         Err(error) => {
             let revision = network.revision;

@@ -21,7 +21,8 @@ use axum::Router;
 use daemon::Tasks;
 use protocol::{
     Epoch, Redacted, WorkspaceId,
-    runner::{CONTROLLER_CHANNEL, FRONT_SOCKET, MAX_SLOT, RunnerSpec, RuntimeKind},
+    network::PolicyKey,
+    runner::{CONTROLLER_CHANNEL, FRONT_SOCKET, MAX_SLOT, NetworkSpec, RunnerSpec, RuntimeKind},
     workspace::Tier,
 };
 use tokio::{
@@ -80,6 +81,8 @@ struct RunnerChild {
     epoch: Epoch,
     slot: u16,
     end: CancellationToken,
+    /// What its supervisor knows the policies of this process by.
+    policy_key: PolicyKey,
 }
 
 impl LocalEngine {
@@ -126,13 +129,14 @@ impl LocalEngine {
         let slot = (0..=MAX_SLOT)
             .find(|slot| children.values().all(|child| child.slot != *slot))
             .ok_or(LaunchError::NoSlot(usize::from(MAX_SLOT) + 1))?;
-        let spec = self.runner_spec(launch, data_key, slot)?;
+        let policy_key = PolicyKey::new(rand::random());
+        let spec = self.runner_spec(launch, data_key, slot, policy_key.clone())?;
         let run_dir = spec.run_dir.clone();
         let (channel, runners_end) = UnixStream::pair()?;
         let mut child = self.command(runners_end.into()).spawn()?;
         let input = child.stdin.take().expect("piped");
         let end = CancellationToken::new();
-        children.insert(workspace, RunnerChild { epoch, slot, end: end.clone() });
+        children.insert(workspace, RunnerChild { epoch, slot, end: end.clone(), policy_key });
         drop(children);
         tracing::info!(%workspace, %epoch, slot, pid = child.id(), "runner started");
         let engine = self.clone();
@@ -147,6 +151,14 @@ impl LocalEngine {
             let _ = engine.0.exits.send(RunnerExit { workspace, epoch }).await;
         });
         Ok(())
+    }
+
+    /// The policy with a seal for the supervisor of a workspace's runner; without one if it has no runner.
+    pub fn seal(&self, workspace: WorkspaceId, network: NetworkSpec) -> NetworkSpec {
+        match self.children().get(&workspace) {
+            Some(child) => child.policy_key.seal(network),
+            None => network,
+        }
     }
 
     /// The socket of the front of a workspace's runner. The runner does not choose it, because it could name
@@ -183,6 +195,7 @@ impl LocalEngine {
         launch: LaunchSpec,
         data_key: Redacted<String>,
         slot: u16,
+        policy_key: PolicyKey,
     ) -> Result<RunnerSpec, LaunchError> {
         let inner = &self.0;
         let runtime = choose_runtime(inner.config.runtime, &launch)?;
@@ -221,6 +234,7 @@ impl LocalEngine {
             use_prototypes: inner.config.use_prototypes,
             idle_stop_seconds: inner.idle_stop_seconds,
             network: launch.network,
+            policy_key: Some(policy_key),
             network_bounds: inner.config.network_bounds.clone(),
             disk_limits: inner.config.disk_limits,
         })

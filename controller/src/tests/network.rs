@@ -51,6 +51,8 @@ async fn policies_reach_a_running_workspace() {
     let (wanted, changed) = tokio::join!(wait, owner.put(&path, &allow));
     assert_eq!(changed.status, 200, "{}", changed.body);
     assert_eq!(wanted.policy, allowlist(&["*.example.com"]));
+    let key = runner.spec.policy_key.as_ref().expect("for its supervisor");
+    assert!(key.has_sealed(&wanted) && runner.spec.network.seal.is_none());
 
     let template = json!({ "mode": "allowlist", "names": ["pypi.org"], "presets": [] });
     owner.put("/api/v1/templates/base/network", &template).await;

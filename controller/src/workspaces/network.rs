@@ -49,7 +49,8 @@ pub async fn find_spec(
     let Some(row) = row else { return Ok(NetworkSpec::default()) };
     let own = [row.network_grant, row.class_policy, row.network_choice];
     let policies = read_policies(row.tenant_policy, row.template_policy, own);
-    Ok(NetworkSpec { revision: row.network_revision.unsigned_abs(), policy: policies.effective() })
+    let revision = row.network_revision.unsigned_abs();
+    Ok(NetworkSpec { revision, policy: policies.effective(), seal: None })
 }
 
 /// Reads the policies of a workspace and locks it. None if there is none.

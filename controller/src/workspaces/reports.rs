@@ -78,12 +78,13 @@ async fn desired_state(
     locked: &LockedWorkspace,
 ) -> Result<DesiredRunnerState, sqlx::Error> {
     let command = locked.life.command();
+    let network = network::find_spec(connection, (locked.tenant, locked.workspace)).await?;
     Ok(DesiredRunnerState {
         command,
         snapshot: locked.snapshot_requests.requested,
         repair: locked.repair_requests.pending(),
         home_mib: locked.home_mib,
-        network: network::find_spec(connection, (locked.tenant, locked.workspace)).await?,
+        network: core.engine.seal(locked.workspace, network),
         held_until: locked.home.idle.held_until,
         // What a guest still writes while it stops is bounded by its memory, and must not delay the stop.
         disk: if command == Command::Run { core.disk.share(locked.workspace) } else { DiskShare::default() },

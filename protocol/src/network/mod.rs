@@ -10,6 +10,7 @@
 mod bounds;
 mod name;
 mod preset;
+mod seal;
 
 use std::collections::BTreeSet;
 
@@ -24,6 +25,7 @@ pub use self::{
     },
     name::{AllowedName, AllowedNameError},
     preset::NetworkPreset,
+    seal::{POLICY_KEY_BYTES, PolicyKey, PolicySeal},
 };
 
 /// How many names one policy may list, presets not counted.

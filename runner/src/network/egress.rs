@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::network::{EffectivePolicy, NetworkBounds, NetworkRefusal, RefusedName};
+use protocol::{
+    network::{EffectivePolicy, NetworkBounds, NetworkRefusal, RefusedName},
+    runner::NetworkSpec,
+};
 use time::OffsetDateTime;
 use tokio::{
     net::TcpSocket,
@@ -18,7 +21,7 @@ use tokio::{
 use super::{
     NetworkError,
     addresses::{ResolvedAddresses, TooManyAddresses},
-    control::{Enforcer, RulesChange},
+    control::{AllowedNetwork, Enforcer, RulesChange},
     name_server::{NameServer, NameServerSockets},
     names_proxy::{self, NamesProxy},
     namespace::Traffic,
@@ -34,15 +37,16 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Serves names and redirected connections on `sockets`, for a namespace whose rules enforce `policy`
-    /// already, as the first generation.
+    /// Serves names and redirected connections on `sockets`, for a namespace whose rules enforce what is
+    /// allowed already, as the first generation.
     pub fn start(
         enforcer: Enforcer,
-        (policy, bounds): (EffectivePolicy, NetworkBounds),
+        allowed: AllowedNetwork,
         sockets: Sockets,
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
-        let state = State { policy, generation: FIRST_GENERATION, addresses: ResolvedAddresses::default() };
+        let AllowedNetwork { network, bounds, .. } = allowed;
+        let state = State { network, generation: FIRST_GENERATION, addresses: ResolvedAddresses::default() };
         let enforcement = Arc::new(Enforcement {
             enforcer,
             bounds,
@@ -57,12 +61,12 @@ impl Egress {
 
     /// Replaces the policy. When this returns, connections that it does not allow pass no packet any
     /// more. If it cannot be enforced, the sandbox loses its connection.
-    pub async fn set_policy(&self, policy: EffectivePolicy) -> Result<(), NetworkError> {
-        self.enforcement.refusals().remove_allowed(|name| policy.allows(name));
+    pub async fn set_policy(&self, network: NetworkSpec) -> Result<(), NetworkError> {
+        self.enforcement.refusals().remove_allowed(|name| network.policy.allows(name));
         let mut state = self.enforcement.state.lock().await;
-        let result = self.enforcement.enforce(&mut state, policy).await;
+        let result = self.enforcement.enforce(&mut state, network).await;
         if let Err(error) = result {
-            if self.enforcement.enforce(&mut state, EffectivePolicy::None).await.is_err() {
+            if self.enforcement.enforce(&mut state, NetworkSpec::default()).await.is_err() {
                 self.enforcement.enforcer.disconnect().await?;
             }
             return Err(error);
@@ -120,7 +124,7 @@ pub(super) struct Enforcement {
 }
 
 struct State {
-    policy: EffectivePolicy,
+    network: NetworkSpec,
     generation: u32,
     addresses: ResolvedAddresses,
 }
@@ -140,7 +144,7 @@ pub(super) enum AdmitError {
 impl Enforcement {
     /// Whether names like this one may be resolved.
     pub async fn allows(&self, name: &str) -> bool {
-        self.state.lock().await.policy.allows(name)
+        self.state.lock().await.network.policy.allows(name)
     }
 
     /// Whether an address is public, or private and allowed.
@@ -167,9 +171,9 @@ impl Enforcement {
     ) -> Result<(), (String, NetworkRefusal)> {
         let Some(name) = name else { return Err((address.to_string(), NetworkRefusal::MissingName)) };
         let state = self.state.lock().await;
-        if !state.policy.allows(name) {
+        if !state.network.policy.allows(name) {
             Err((name.to_owned(), NetworkRefusal::NotAllowed))
-        } else if state.policy != EffectivePolicy::Open
+        } else if state.network.policy != EffectivePolicy::Open
             && !state.addresses.belongs(Instant::now(), address, name)
         {
             Err((name.to_owned(), NetworkRefusal::WrongAddress))
@@ -187,8 +191,8 @@ impl Enforcement {
     /// Allows connections to the addresses of an allowed name. When this returns, they are possible.
     pub async fn admit(&self, name: &str, addresses: &[Ipv4Addr], ttl: Duration) -> Result<(), AdmitError> {
         let mut state = self.state.lock().await;
-        match &state.policy {
-            EffectivePolicy::Allowlist { .. } if state.policy.allows(name) => {}
+        match &state.network.policy {
+            EffectivePolicy::Allowlist { .. } if state.network.policy.allows(name) => {}
             EffectivePolicy::Open => return Ok(()),
             _ => return Err(AdmitError::NotAllowed),
         }
@@ -198,20 +202,21 @@ impl Enforcement {
         }
         if let Err(error) = self.enforcer.change_rules(RulesChange::Addresses(renewed)).await {
             tracing::warn!(%error, "cannot add addresses to the firewall rules; loading all rules again");
-            let policy = state.policy.clone();
-            self.enforce(&mut state, policy).await?;
+            let network = state.network.clone();
+            self.enforce(&mut state, network).await?;
         }
         Ok(())
     }
 
     /// Loads the rules of a policy with the addresses that it still allows.
-    async fn enforce(&self, state: &mut State, policy: EffectivePolicy) -> Result<(), NetworkError> {
-        let addresses = state.addresses.retain_allowed(Instant::now(), &policy);
+    async fn enforce(&self, state: &mut State, network: NetworkSpec) -> Result<(), NetworkError> {
+        let addresses = state.addresses.retain_allowed(Instant::now(), &network.policy);
         // Not reused after a failure: whether those rules were loaded is then unknown.
         state.generation += 1;
-        let change = RulesChange::Policy { policy: policy.clone(), generation: state.generation, addresses };
+        let change =
+            RulesChange::Policy { network: network.clone(), generation: state.generation, addresses };
         self.enforcer.change_rules(change).await?;
-        state.policy = policy;
+        state.network = network;
         self.changes.send_replace(());
         Ok(())
     }

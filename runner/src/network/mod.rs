@@ -26,11 +26,11 @@ use std::{
 
 use protocol::{
     agent::GUEST_GATEWAY,
-    network::{EffectivePolicy, NetworkBounds, PrivateNetwork},
+    network::{EffectivePolicy, PrivateNetwork},
 };
 
 pub(crate) use self::{
-    control::{Enforcer, NamespaceControl, RulesChange},
+    control::{AllowedNetwork, Enforcer, NamespaceControl, RulesChange},
     egress::{Egress, Sockets},
     namespace::Traffic,
     resolvers::NameServers,
@@ -100,6 +100,9 @@ pub enum NetworkError {
         /// Why.
         source: io::Error,
     },
+    /// A policy without the controller's seal, or one that was replaced.
+    #[error("Cannot change the network policy: the server has not allowed that")]
+    NotAuthorized,
     /// netlink refused a change.
     #[error("Cannot configure a link, an address or a route: {0}")]
     Link(#[from] rtnetlink::Error),
@@ -132,17 +135,13 @@ fn cannot(action: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
 impl Network {
     /// Creates the network of `slot`, which the caller has acquired, with a network policy. The host
     /// is the network namespace of this process. Fails if the rules cannot be loaded.
-    pub async fn create(
-        slot: u16,
-        policy: EffectivePolicy,
-        bounds: NetworkBounds,
-    ) -> Result<Self, NetworkError> {
-        Self::create_with(slot, &(policy, bounds), &host_nameservers()).await
+    pub async fn create(slot: u16, allowed: &AllowedNetwork) -> Result<Self, NetworkError> {
+        Self::create_with(slot, allowed, &host_nameservers()).await
     }
 
     async fn create_with(
         slot: u16,
-        allowed: &(EffectivePolicy, NetworkBounds),
+        allowed: &AllowedNetwork,
         nameservers: &[IpAddr],
     ) -> Result<Self, NetworkError> {
         check_tap_available().map_err(NetworkError::Unavailable)?;
@@ -155,12 +154,8 @@ impl Network {
 impl ContainerNetwork {
     /// Creates the network of a container in `slot`: that of [`Network`], with a second namespace behind a
     /// veth pair instead of the guest behind a tap. The rules are the same.
-    pub async fn create(
-        slot: u16,
-        policy: EffectivePolicy,
-        bounds: NetworkBounds,
-    ) -> Result<Self, NetworkError> {
-        let (allowed, servers) = ((policy, bounds), NameServers::of_host());
+    pub async fn create(slot: u16, allowed: AllowedNetwork) -> Result<Self, NetworkError> {
+        let servers = NameServers::of_host();
         let created = create(slot, &allowed, &servers.for_guests, create_container_end).await?;
         let CreatedNetwork { end: namespace, nameservers, control, sockets, .. } = created;
         let egress = Egress::start(Enforcer::Own(control), allowed, sockets, servers)?;
@@ -183,7 +178,7 @@ type CreateEnd = fn(&tokio::runtime::Runtime) -> Result<OwnedFd, NetworkError>;
 /// `host_servers` are those that the guest uses with an open policy.
 async fn create(
     slot: u16,
-    allowed: &(EffectivePolicy, NetworkBounds),
+    allowed: &AllowedNetwork,
     host_servers: &[IpAddr],
     create_end: CreateEnd,
 ) -> Result<CreatedNetwork, NetworkError> {
@@ -191,11 +186,11 @@ async fn create(
     let (first, known) = (allowed.clone(), host_servers.to_vec());
     let (namespace, parts) =
         Namespace::start(move || create_in_thread(slot, &first, &known, create_end)).await?;
-    let nameservers = match allowed.0 {
+    let nameservers = match allowed.network.policy {
         EffectivePolicy::Open => host_servers.to_vec(),
         EffectivePolicy::Allowlist { .. } | EffectivePolicy::None => vec![IpAddr::V4(GUEST_GATEWAY)],
     };
-    let control = NamespaceControl::new(namespace, allowed.1.clone(), host_servers);
+    let control = NamespaceControl::new(namespace, allowed.clone(), host_servers);
     let NamespaceParts { namespace, end, sockets } = parts;
     Ok(CreatedNetwork { namespace, end, nameservers, control, sockets })
 }
@@ -254,7 +249,7 @@ fn unshare_network() -> Result<(), NetworkError> {
 /// Moves the calling thread into a new namespace, for good.
 fn create_in_thread(
     slot: u16,
-    (policy, bounds): &(EffectivePolicy, NetworkBounds),
+    allowed: &AllowedNetwork,
     nameservers: &[IpAddr],
     create_end: CreateEnd,
 ) -> Result<NamespaceParts, NetworkError> {
@@ -270,8 +265,8 @@ fn create_in_thread(
     let generation = egress::FIRST_GENERATION;
     let addresses = &[];
     load_rules(&rules::for_namespace(&NamespaceRules {
-        policy,
-        bounds,
+        policy: &allowed.network.policy,
+        bounds: &allowed.bounds,
         nameservers,
         generation,
         addresses,

@@ -185,7 +185,7 @@ mod tests {
                 snapshot: 2,
                 repair: Some(RepairRequest::default()),
                 home_mib: 50,
-                network: NetworkSpec { revision: 3, policy: EffectivePolicy::Open },
+                network: NetworkSpec { revision: 3, policy: EffectivePolicy::Open, seal: None },
                 held_until: None,
                 disk: DiskShare::default(),
             },
@@ -202,7 +202,7 @@ mod tests {
         let desired = DesiredState::fulfilled_by(&acknowledged());
         let mut state = ControllerState { desired, committed: None, lease_loss: None };
         for revision in [4, 6, 5] {
-            let network = NetworkSpec { revision, policy: EffectivePolicy::None };
+            let network = NetworkSpec { revision, policy: EffectivePolicy::None, seal: None };
             let desired = DesiredRunnerState {
                 command: Command::Run,
                 snapshot: 3,

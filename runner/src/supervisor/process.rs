@@ -60,7 +60,7 @@ pub async fn supervise(
     let (socket, sessions_end) = UnixStream::pair().map_err(SupervisorError::Start)?;
     let mut session = start_session(channel, sessions_end.into()).map_err(SupervisorError::Start)?;
     let mut input = session.stdin.take().expect("piped");
-    let launch = SessionSpec { user, spec: (*spec).clone() };
+    let launch = SessionSpec { user, spec: RunnerSpec { policy_key: None, ..(*spec).clone() } };
     let sent = send_spec(&mut input, &launch).await;
     drop(launch);
     sent.map_err(SupervisorError::Start)?;

@@ -149,11 +149,11 @@ fn allowed_private_networks_are_reached() {
         check_reached(internet, guest, 2).await;
         drop(closed);
 
-        network.egress.set_policy(EffectivePolicy::None).await.expect("enforced");
+        network.set_policy(EffectivePolicy::None).await.expect("enforced");
         for address in PRIVATE_ADDRESSES {
             guest.send(address, PORT).await;
         }
-        network.egress.set_policy(allowlist(&["*.site.example"])).await.expect("enforced");
+        network.set_policy(allowlist(&["*.site.example"])).await.expect("enforced");
         assert_eq!(resolve(guest, "rebound.site.example.").await.1, [IpAddr::from(PRIVATE)]);
         guest.connect(PRIVATE, 22).await.expect("a private address of an allowed name");
         let refused = (ResponseCode::Refused, vec![]);

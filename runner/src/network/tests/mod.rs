@@ -6,11 +6,18 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
     time::Duration,
 };
 
+use protocol::{
+    network::{NetworkBounds, PolicyKey},
+    runner::NetworkSpec,
+};
 use rtnetlink::{LinkUnspec, LinkVeth};
 
 use super::*;
@@ -35,23 +42,37 @@ struct Network {
     tap: OwnedFd,
     nameservers: Vec<IpAddr>,
     egress: Egress,
+    revision: AtomicU64,
+}
+
+/// The key of the test's controller.
+fn policy_key() -> PolicyKey {
+    PolicyKey::new([7; 32])
 }
 
 impl Network {
+    /// Enforces another policy, as the controller does.
+    async fn set_policy(&self, policy: EffectivePolicy) -> Result<(), NetworkError> {
+        let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
+        self.egress.set_policy(policy_key().seal(NetworkSpec { revision, policy, seal: None })).await
+    }
+
     async fn create(slot: u16, policy: EffectivePolicy, bounds: NetworkBounds) -> Result<Self, NetworkError> {
         Self::create_with(slot, (policy, bounds), NameServers::of_host()).await
     }
 
     async fn create_with(
         slot: u16,
-        allowed: (EffectivePolicy, NetworkBounds),
+        (policy, bounds): (EffectivePolicy, NetworkBounds),
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
+        let network = NetworkSpec { revision: 0, policy, seal: None };
+        let allowed = AllowedNetwork { network, bounds, key: Some(policy_key()) };
         let created = super::Network::create_with(slot, &allowed, &servers.for_guests).await?;
         let super::Network { links: SandboxLinks { namespace, tap }, nameservers, control, sockets } =
             created;
         let egress = Egress::start(Enforcer::Own(control), allowed, sockets, servers)?;
-        Ok(Self { namespace, tap, nameservers, egress })
+        Ok(Self { namespace, tap, nameservers, egress, revision: AtomicU64::new(0) })
     }
 }
 

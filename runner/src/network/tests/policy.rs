@@ -204,7 +204,7 @@ fn policy_change_closes_connections() {
         let site_tls = guest.connect_with(SITE, 443, hello("www.site.example")).await.expect("resolved");
 
         let start = Instant::now();
-        network.egress.set_policy(allowlist(&["www.site.example", "other.example"])).await.expect("enforced");
+        network.set_policy(allowlist(&["www.site.example", "other.example"])).await.expect("enforced");
         assert!(start.elapsed().as_secs_f32() < 1.0, "{:?}", start.elapsed());
         check_closed(guest, allowed).await;
         check_closed(guest, allowed_tls).await;
@@ -215,7 +215,7 @@ fn policy_change_closes_connections() {
         assert_eq!(resolve(guest, "other.example.").await.1, [IpAddr::from(OTHER)]);
         guest.connect(OTHER, 22).await.expect("allowed now");
 
-        network.egress.set_policy(EffectivePolicy::Open).await.expect("enforced");
+        network.set_policy(EffectivePolicy::Open).await.expect("enforced");
         let site = check_open(guest, site).await;
         let site_tls = check_open(guest, site_tls).await;
         let anything = guest.connect([203, 0, 113, 40], 22).await.expect("all public addresses");
@@ -224,7 +224,7 @@ fn policy_change_closes_connections() {
         assert_eq!(answer.0, ResponseCode::NoError, "from the host's name server");
         assert_eq!(internet.take_asked(), ["allowed.example. TXT"]);
 
-        network.egress.set_policy(EffectivePolicy::None).await.expect("enforced");
+        network.set_policy(EffectivePolicy::None).await.expect("enforced");
         check_closed(guest, site).await;
         check_closed(guest, site_tls).await;
         check_closed(guest, anything).await;
@@ -234,7 +234,7 @@ fn policy_change_closes_connections() {
         assert!(is_refused(&answer), "{answer:?}");
         assert_eq!(internet.take_asked(), [""; 0]);
 
-        network.egress.set_policy(allowlist(&["allowed.example"])).await.expect("enforced");
+        network.set_policy(allowlist(&["allowed.example"])).await.expect("enforced");
         check_refused(guest, ALLOWED, 22).await;
         resolve(guest, "allowed.example.").await;
         guest.connect(ALLOWED, 22).await.expect("resolved again");

@@ -50,7 +50,7 @@ use super::{
 use crate::{
     agent::Agent,
     cgroup::{self, Disks, Limits, SandboxCgroup},
-    network::{self, ContainerNetwork, Egress},
+    network::{self, AllowedNetwork, ContainerNetwork, Egress},
     slot::Slot,
 };
 
@@ -138,8 +138,7 @@ impl Container {
         check_host().map_err(ContainerError::Unavailable)?;
         let runtime = OciRuntime::find(kernel, spec.runsc.as_deref())?;
         context.reporter.report_step(Step::Network, None);
-        let (policy, bounds) = (spec.network.policy.clone(), spec.network_bounds.clone());
-        let network = ContainerNetwork::create(slot.number(), policy, bounds).await?;
+        let network = ContainerNetwork::create(slot.number(), AllowedNetwork::of(spec)).await?;
         context.reporter.report_step(Step::Sandbox, None);
         let scratch = scratch::create(spec)?;
         scratch::format(&scratch).await;

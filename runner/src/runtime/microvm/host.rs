@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     cgroup::{Disks, Limits, SandboxCgroup},
-    network::{NamespaceControl, Network, NetworkError},
+    network::{AllowedNetwork, NamespaceControl, Network, NetworkError},
     runtime::{RuntimeError, cannot},
     slot::{Slot, SlotError},
     supervisor::messages::{Answer, LaunchKind, Operation, Prepared, PrototypeState},
@@ -144,8 +144,7 @@ impl SandboxHost {
         let choice = accelerator::choose(&spec.image_dir, &spec.initramfs).await?;
         let is_root = rustix::process::geteuid().is_root();
         let network = if is_root {
-            let (policy, bounds) = (spec.network.policy.clone(), spec.network_bounds.clone());
-            Some(Network::create(slot.number(), policy, bounds).await?)
+            Some(Network::create(slot.number(), &AllowedNetwork::of(spec)).await?)
         } else {
             None
         };
@@ -321,7 +320,7 @@ impl SandboxHost {
 
 #[cfg(test)]
 mod tests {
-    use protocol::network::EffectivePolicy;
+    use protocol::runner::NetworkSpec;
 
     use super::*;
     use crate::network::RulesChange;
@@ -338,8 +337,8 @@ mod tests {
     async fn nothing_is_done_before_it_is_prepared() {
         let mut host = SandboxHost::without_slot();
         let change = || {
-            let (policy, addresses) = (EffectivePolicy::Open, vec![]);
-            RulesChange::Policy { policy, generation: u32::MAX, addresses }
+            let (network, addresses) = (NetworkSpec::default(), vec![]);
+            RulesChange::Policy { network, generation: u32::MAX, addresses }
         };
         for operation in [
             Operation::FindPrototype,

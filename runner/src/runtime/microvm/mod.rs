@@ -23,7 +23,7 @@ use super::{RuntimeError, SandboxExit, StartContext, cannot, console::Console, i
 use crate::{
     agent::Agent,
     export,
-    network::{Egress, Enforcer, NameServers, NetworkError, Sockets},
+    network::{AllowedNetwork, Egress, Enforcer, NameServers, NetworkError, Sockets},
     supervisor::{
         LaunchedVmm, Supervisor,
         messages::{LaunchKind, PrototypeState},
@@ -168,7 +168,7 @@ fn start_egress(
     supervisor: &Supervisor,
     sockets: Sockets,
 ) -> Result<Egress, NetworkError> {
-    let allowed = (context.spec.network.policy.clone(), context.spec.network_bounds.clone());
+    let allowed = AllowedNetwork::of(context.spec);
     Egress::start(Enforcer::Supervised(supervisor.clone()), allowed, sockets, NameServers::of_host())
 }
 
