@@ -119,6 +119,7 @@ impl Controller {
         let tasks = Tasks::new(shutdown.clone());
         let (engine, exits) = LocalEngine::new(&config, tasks.clone());
         let events = Events::new();
+        let uploads = Uploads::new(config.history.upload_bytes_per_hour());
         let gc = Gc {
             db: db.clone(),
             kms: kms.clone(),
@@ -139,7 +140,7 @@ impl Controller {
             disk: DiskMonitor::default(),
             chunk_readers: ChunkReaders::new(store.clone()),
             store,
-            uploads: Uploads::new(),
+            uploads,
             browser: SnapshotBrowser::new(source),
             restores: ActiveRestores::default(),
             scrub_permits: FairPermits::new(MAX_SCRUBS, 1),

@@ -3,7 +3,14 @@
 //!
 //! Nothing here asks the database, so a home can be read and saved while it is down.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+mod allowance;
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -19,13 +26,14 @@ use protocol::{TenantId, WorkspaceId, runner::OBJECTS_PATH};
 use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use volume::{
     MAX_FETCH_BYTES, MAX_MANIFEST_BYTES, MAX_PACK_BYTES, ObjectStore, StoreError,
     store::{ObjectStream, PutOutcome},
 };
 
+use self::allowance::{Allowance, Pace};
 use crate::{
     core::App,
     fair_permits::{FairPermit, FairPermits},
@@ -43,18 +51,68 @@ const MAX_LARGE_OBJECTS: usize = 2;
 const UPLOAD_WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a runner may take to send an object over its socket.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an object waits until its runner may store it. The runner tries it again.
+const MAX_ALLOWANCE_WAIT: Duration = Duration::from_secs(60);
+const MIB: u64 = 1 << 20;
 
-/// Bounds the objects that runners send, which are in memory until the store has them. Runners take turns.
+/// Bounds the objects that runners send, which are in memory until the store has them, and what each runner
+/// stores. Runners take turns.
 pub struct Uploads {
     packs: FairPermits<WorkspaceId>,
     large: FairPermits<WorkspaceId>,
+    /// What automatic snapshots of one home may store in an hour. 0: no bound.
+    bytes_per_hour: u64,
+    /// They outlive runners, so that another start does not renew them. Complete ones are dropped.
+    homes: Mutex<HashMap<WorkspaceId, StoringHome>>,
+}
+
+#[derive(Clone, Copy)]
+struct StoringHome {
+    pace: Pace,
+    allowance: Allowance,
 }
 
 impl Uploads {
-    /// Bounds that all runners share.
-    pub fn new() -> Self {
+    /// Bounds that all runners share. `bytes_per_hour`: see [`crate::config::HistoryConfig`].
+    pub fn new(bytes_per_hour: u64) -> Self {
         let packs = FairPermits::new(MAX_PACKS, MAX_PACKS_PER_RUNNER);
-        Self { packs, large: FairPermits::new(MAX_LARGE_OBJECTS, 1) }
+        let large = FairPermits::new(MAX_LARGE_OBJECTS, 1);
+        Self { packs, large, bytes_per_hour, homes: Mutex::default() }
+    }
+
+    /// Sets how large a runner's home is, on which depends how much it may store.
+    pub fn set_home_size(&self, runner: WorkspaceId, home_mib: u32) {
+        let Some(pace) = Pace::of_home(u64::from(home_mib) * MIB, self.bytes_per_hour) else { return };
+        let now = Instant::now();
+        let mut homes = self.homes();
+        match homes.get_mut(&runner) {
+            Some(home) => home.pace = pace,
+            None => {
+                homes.retain(|_, home| !home.allowance.is_complete(home.pace, now));
+                homes.insert(runner, StoringHome { pace, allowance: Allowance::complete(pace, now) });
+            }
+        }
+    }
+
+    /// Takes what a runner wants to store from its allowance. Returns how long it must wait.
+    pub(crate) fn take_allowance(&self, runner: WorkspaceId, bytes: u64) -> Result<Duration, StoreError> {
+        let Some(least) = Pace::of_home(0, self.bytes_per_hour) else { return Ok(Duration::ZERO) };
+        let (mut homes, now) = (self.homes(), Instant::now());
+        // One that is not here was complete. Its size comes with the runner's next report.
+        let new = || StoringHome { pace: least, allowance: Allowance::complete(least, now) };
+        let StoringHome { pace, allowance } = homes.entry(runner).or_insert_with(new);
+        let wait = allowance.take(*pace, bytes, now, MAX_ALLOWANCE_WAIT);
+        wait.ok_or_else(|| StoreError::Unavailable("this home stores more than it may for now".to_owned()))
+    }
+
+    fn give_back(&self, runner: WorkspaceId, bytes: u64) {
+        if let Some(home) = self.homes().get_mut(&runner) {
+            home.allowance.give_back(bytes);
+        }
+    }
+
+    fn homes(&self) -> MutexGuard<'_, HashMap<WorkspaceId, StoringHome>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn acquire(&self, runner: WorkspaceId, bytes: u64) -> Result<FairPermit<WorkspaceId>, StoreError> {
@@ -136,11 +194,16 @@ async fn create(
     let Some(bytes) = bytes.filter(|bytes| *bytes <= MAX_MANIFEST_BYTES) else {
         return Err(StoreError::Malformed(name).into());
     };
-    let _permit = objects.app.uploads.acquire(objects.workspace, bytes).await?;
+    let uploads = &objects.app.uploads;
+    sleep(uploads.take_allowance(objects.workspace, bytes)?).await;
+    let _permit = uploads.acquire(objects.workspace, bytes).await?;
     let content = receive(body, bytes).await?;
     Ok(match objects.store().put_if_absent(&name, content).await? {
         PutOutcome::Created => StatusCode::CREATED,
-        PutOutcome::Existed => StatusCode::OK,
+        PutOutcome::Existed => {
+            uploads.give_back(objects.workspace, bytes);
+            StatusCode::OK
+        }
     })
 }
 

@@ -1,18 +1,24 @@
 //! Objects, as runners reach them.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use protocol::{TenantId, WorkspaceId};
-use tokio::net::UnixListener;
+use tokio::{io::AsyncReadExt as _, net::UnixListener};
 
 use super::world::{Client, World};
 use crate::api;
 
 /// A client on a socket that serves what the runner of this tenant is served.
 fn runner_of(world: &World, tenant: TenantId) -> Client {
+    runner_of_workspace(world, tenant, WorkspaceId::random())
+}
+
+fn runner_of_workspace(world: &World, tenant: TenantId, workspace: WorkspaceId) -> Client {
     let socket = world.directory.path().join(tenant.to_string());
     let listener = UnixListener::bind(&socket).expect("bound");
-    let router = api::runner_router(world.app(), tenant, WorkspaceId::random());
+    let router = api::runner_router(world.app(), tenant, workspace);
     tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, router)));
     Client { socket, headers: vec![] }
 }
@@ -82,4 +88,35 @@ async fn runner_reaches_only_objects_of_its_tenant() {
     };
     assert_eq!(names(format!("{other}/")).await, [foreign], "nothing was planted");
     assert_eq!(names(format!("{own}/")).await, [format!("{own}/{other}/packs/new")], "below its own prefix");
+}
+
+#[tokio::test]
+async fn runner_that_stores_too_much_is_slowed() {
+    const MIB: u64 = 1 << 20;
+    let world = World::new().await;
+    let (tenant, workspace) = (TenantId::random(), WorkspaceId::random());
+    let client = runner_of_workspace(&world, tenant, workspace);
+    let app = world.app();
+    app.uploads.set_home_size(workspace, 0);
+    // Eight hours of automatic snapshots, of which it has used all but one MiB.
+    let complete = 8 * u64::from(app.config.history.upload_mib_per_hour) * MIB;
+    let used = app.uploads.take_allowance(workspace, complete - MIB).expect("within the allowance");
+    assert_eq!(used, Duration::ZERO);
+    let content = vec![7; 1 << 20];
+    let store = async |name: &str| {
+        let begun = Instant::now();
+        (put(&client, name, &content).await, begun.elapsed() > Duration::from_millis(500))
+    };
+    assert_eq!(store("packs/a").await, (StatusCode::CREATED, false), "the rest of it");
+    assert_eq!(store("packs/b").await, (StatusCode::CREATED, true), "0.86 s for each MiB");
+    assert_eq!(store("packs/b").await.0, StatusCode::OK, "it exists, and costs nothing");
+    assert!(store("packs/c").await.0 == StatusCode::CREATED, "it is never refused");
+    let mut large = client.send_head(Method::PUT, "/internal/objects/packs/d", 80 << 20).await;
+    let mut refused = [0; 12];
+    large.read_exact(&mut refused).await.expect("an answer");
+    assert_eq!(refused, *b"HTTP/1.1 503", "later: it would wait for more than a minute");
+    let other = runner_of(&world, TenantId::random());
+    let begun = Instant::now();
+    assert_eq!(put(&other, "packs/a", &content).await, StatusCode::CREATED);
+    assert!(begun.elapsed() < Duration::from_millis(500), "others are not slowed");
 }

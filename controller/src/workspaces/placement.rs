@@ -383,6 +383,7 @@ pub async fn launch(app: App, placement: Placement) {
     };
     let launched = match decrypted {
         Ok(TenantKey::Open(key)) => {
+            app.uploads.set_home_size(workspace, spec.resources.home_mib);
             let services = api::runner_router(app.clone(), spec.tenant, spec.workspace);
             app.engine.launch(spec, key.to_hex(), services).map_err(|error| launch_failure(&error))
         }

@@ -78,6 +78,7 @@ async fn desired_state(
     locked: &LockedWorkspace,
 ) -> Result<DesiredRunnerState, sqlx::Error> {
     let command = locked.life.command();
+    core.uploads.set_home_size(locked.workspace, locked.home_mib);
     let network = network::find_spec(connection, (locked.tenant, locked.workspace)).await?;
     Ok(DesiredRunnerState {
         command,
