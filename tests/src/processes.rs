@@ -14,6 +14,17 @@ pub fn children_of(pid: u32) -> Vec<u32> {
     lists.flat_map(parse).collect()
 }
 
+/// The children of a process, theirs, and so on.
+pub fn descendants_of(pid: u32) -> Vec<u32> {
+    let mut found = children_of(pid);
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        found.extend(children_of(*pid));
+        next += 1;
+    }
+    found
+}
+
 /// The program and the arguments of a process. None if it has ended.
 pub fn arguments_of(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

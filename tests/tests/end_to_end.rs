@@ -188,8 +188,12 @@ async fn check_sandbox_ends_with_runner(stack: &Stack, data: &Path) {
     let run_dir = data.join("run").join(id);
     let processes = processes_with(data);
     let runner = processes.iter().find(|process| process.arguments.trim_end().ends_with(" runner"));
-    send_signal(runner.expect("it runs").pid, rustix::process::Signal::KILL);
-    burrow_tests::wait_until("the sandbox is gone", || processes_with(&run_dir).is_empty()).await;
+    let runner = runner.expect("it runs").pid;
+    let sandbox = burrow_tests::processes::descendants_of(runner);
+    send_signal(runner, rustix::process::Signal::KILL);
+    let lives = |pid: &u32| Path::new(&format!("/proc/{pid}")).exists();
+    burrow_tests::wait_until("the sandbox is gone", || !sandbox.iter().any(lives)).await;
+    assert!(processes_with(&run_dir).is_empty());
     stack.get_until(&format!("/workspaces/{id}"), |workspace| workspace["phase"] == "terminated").await;
     assert_eq!(stack.sh("box", "cat ~/synced").await, "synced\n", "after the end of the runner");
 }

@@ -12,7 +12,7 @@ use std::{
 
 use burrow_tests::{
     Stack, StackOptions, guests_enabled,
-    processes::{assert_unprivileged, children_of, role_of, status_of, visible_files},
+    processes::{assert_unprivileged, descendants_of, role_of, status_of, visible_files},
     send_signal, short_directory, wait_until,
 };
 use rustix::process::Signal;
@@ -23,6 +23,14 @@ const LAST_USER: u32 = FIRST_USER + 16_383;
 /// What a session reads of the host, where it exists.
 const READ_FILES: [&str; 3] =
     ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/proc/sys/kernel/random/boot_id"];
+
+/// The templates whose sandboxes this host can run, each with the option that allows its tier.
+fn templates() -> Vec<(&'static str, &'static [&'static str])> {
+    let container = ::runner::check_containers()
+        .inspect_err(|reason| eprintln!("no container is started: {reason}"))
+        .map(|_| ("container", &["--allow-tier", "container"][..]));
+    [("base", &[][..])].into_iter().chain(container.ok()).collect()
+}
 
 /// The supervisor and the session of the only runner.
 fn runner(stack: &Stack) -> Option<(u32, u32)> {
@@ -55,11 +63,18 @@ async fn session_reaches_only_its_own_files() {
     if !guests_enabled() || !rustix::process::geteuid().is_root() {
         return;
     }
+    for (template, allow) in templates() {
+        check_files_of_session(template, allow).await;
+    }
+}
+
+async fn check_files_of_session(template: &str, allow: &[&str]) {
+    println!("{template}");
     let place = short_directory();
     let data = place.path().join("d");
-    let options = StackOptions::new("microvm", &data).environment(&[("AWS_SECRET_ACCESS_KEY", "canary")]);
-    let stack = Stack::start(options).await;
-    stack.run_ok(&["create", "box"]).await;
+    let options = StackOptions::new("microvm", &data).with(allow);
+    let stack = Stack::start(options.environment(&[("AWS_SECRET_ACCESS_KEY", "canary")])).await;
+    stack.run_ok(&["create", "box", "--template", template]).await;
     stack.sh("box", "echo kept > ~/file; sync").await;
     let data = data.canonicalize().expect("there");
     // What another tenant has in the store, and what only the server may read.
@@ -143,18 +158,26 @@ async fn neither_process_outlives_the_other() {
     if !guests_enabled() {
         return;
     }
+    for (template, allow) in templates() {
+        check_common_end(template, allow).await;
+    }
+}
+
+async fn check_common_end(template: &str, allow: &[&str]) {
+    println!("{template}");
     let place = short_directory();
-    let data = place.path().join("d");
-    let stack = Stack::start(StackOptions::new("microvm", &data)).await;
-    stack.run_ok(&["create", "box"]).await;
+    let stack = Stack::start(StackOptions::new("microvm", &place.path().join("d")).with(allow)).await;
+    stack.run_ok(&["create", "box", "--template", template]).await;
     stack.sh("box", "echo kept > ~/file; sync").await;
     for kill_session in [true, false] {
         let (supervisor, session) = runner(&stack).expect("it runs");
-        let vmm = children_of(supervisor).into_iter().find(|child| *child != session).expect("a VMM");
+        // The VMM, or the OCI runtime with its container.
+        let mut processes = descendants_of(supervisor);
+        assert!(processes.len() > 1, "{processes:?}");
+        processes.push(supervisor);
         send_signal(if kill_session { session } else { supervisor }, Signal::KILL);
-        let lives = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
-        wait_until("nothing of the runner is left", || ![supervisor, session, vmm].into_iter().any(lives))
-            .await;
+        let lives = |pid: &u32| Path::new(&format!("/proc/{pid}")).exists();
+        wait_until("nothing of the runner is left", || !processes.iter().any(lives)).await;
         // Whatever phase it is in, a stop ends it.
         stack.run(&["stop", "box"]).await;
         assert_eq!(stack.sh("box", "cat ~/file").await, "kept\n", "the home is as it was");

@@ -48,7 +48,7 @@ impl Runner {
         let _cgroup = (spec.runtime != RuntimeKind::Fake).then(|| RunnerCgroup::enter(&spec));
         // The controller has a report of the error already. This is for the log.
         let failed = |error: &dyn std::fmt::Display| CommandError::error(error.to_string());
-        if spec.runtime == RuntimeKind::Microvm {
+        if spec.runtime != RuntimeKind::Fake {
             return supervise(spec, channel, shutdown).await.map_err(|error| failed(&error));
         }
         let controller = ControllerLink::new(channel.into());

@@ -115,10 +115,12 @@ impl SandboxCgroup {
         self.directories.iter().map(open).collect()
     }
 
-    /// Kills the processes that are left and removes the cgroups.
-    pub async fn remove(mut self) {
-        remove_directories(&std::mem::take(&mut self.directories)).await;
-        remove_directories(&std::mem::take(&mut self.others)).await;
+    /// Kills the processes that are left and removes the cgroups. Call it again if it was interrupted.
+    pub async fn remove(&mut self) {
+        remove_directories(&self.directories).await;
+        self.directories.clear();
+        remove_directories(&self.others).await;
+        self.others.clear();
     }
 }
 

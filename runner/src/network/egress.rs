@@ -54,7 +54,7 @@ impl Egress {
             refusals: SyncMutex::default(),
             changes: watch::Sender::new(()),
         });
-        let name_server = NameServer::start(enforcement.clone(), sockets.names, servers.upstream)?;
+        let name_server = NameServer::start(enforcement.clone(), sockets.names, servers.0)?;
         let proxy = NamesProxy::start(enforcement.clone(), sockets.proxy)?;
         Ok(Self { enforcement, _name_server: name_server, _proxy: proxy })
     }

@@ -78,15 +78,16 @@ pub(crate) struct SandboxLinks {
     pub tap: OwnedFd,
 }
 
-/// The network of a container. It exists as long as this.
+/// The network of a container, for which [`Egress`] still has to be started. It exists as long as one of its
+/// descriptors is open, or its control.
 pub(crate) struct ContainerNetwork {
     /// The namespace of the container's processes, with the link `eth0`. That with the rules is between
     /// it and the host.
     pub namespace: OwnedFd,
     /// The name servers that the container may use.
     pub nameservers: Vec<IpAddr>,
-    /// Changes the network policy.
-    pub egress: Egress,
+    /// Changes the rules.
+    pub control: NamespaceControl,
 }
 
 /// Why a sandbox's network cannot be created.
@@ -153,13 +154,12 @@ impl Network {
 
 impl ContainerNetwork {
     /// Creates the network of a container in `slot`: that of [`Network`], with a second namespace behind a
-    /// veth pair instead of the guest behind a tap. The rules are the same.
-    pub async fn create(slot: u16, allowed: AllowedNetwork) -> Result<Self, NetworkError> {
-        let servers = NameServers::of_host();
-        let created = create(slot, &allowed, &servers.for_guests, create_container_end).await?;
+    /// veth pair instead of the guest behind a tap. The rules are the same. Also returns what the resolver and
+    /// the proxy serve.
+    pub async fn create(slot: u16, allowed: &AllowedNetwork) -> Result<(Self, Sockets), NetworkError> {
+        let created = create(slot, allowed, &host_nameservers(), create_container_end).await?;
         let CreatedNetwork { end: namespace, nameservers, control, sockets, .. } = created;
-        let egress = Egress::start(Enforcer::Own(control), allowed, sockets, servers)?;
-        Ok(Self { namespace, nameservers, egress })
+        Ok((Self { namespace, nameservers, control }, sockets))
     }
 }
 

@@ -8,14 +8,9 @@ use std::{
 
 use hickory_resolver::{config::ResolverConfig, system_conf::read_system_conf};
 
-/// The name servers of a sandbox.
+/// The name servers that our resolver asks, also on the host itself.
 #[derive(Clone, Debug)]
-pub struct NameServers {
-    /// Those that a guest with an open policy uses.
-    pub for_guests: Vec<IpAddr>,
-    /// Those that our resolver asks, also on the host itself.
-    pub upstream: ResolverConfig,
-}
+pub struct NameServers(pub ResolverConfig);
 
 impl NameServers {
     /// The host's.
@@ -27,8 +22,7 @@ impl NameServers {
                 Vec::new()
             }
         };
-        let upstream = ResolverConfig::from_parts(None, Vec::new(), servers);
-        Self { for_guests: host_nameservers(), upstream }
+        Self(ResolverConfig::from_parts(None, Vec::new(), servers))
     }
 }
 

@@ -27,12 +27,10 @@ use protocol::{
 };
 use volume::Volume;
 
-use self::container::Kernel;
 use crate::{
     agent::Agent,
-    network::Egress,
+    network::{AllowedNetwork, Egress, Enforcer, NameServers, NetworkError, Sockets},
     reporter::Reporter,
-    slot::Slot,
     supervisor::{OperationError, Supervisor},
 };
 
@@ -40,24 +38,19 @@ mod console;
 pub mod container;
 mod fake;
 pub mod microvm;
+mod process;
+pub mod supervised;
 
 pub use microvm::{Accelerator, accelerator};
 
 /// What a runtime needs to start a sandbox.
 pub struct StartContext<'a> {
     pub spec: &'a RunnerSpec,
-    pub host: &'a Host,
+    /// Does what needs root. Only the fake runtime needs none.
+    pub supervisor: Option<&'a Supervisor>,
     /// The home.
     pub volume: &'a Volume,
     pub reporter: &'a Reporter,
-}
-
-/// How a runtime does what needs root.
-pub enum Host {
-    /// Itself. The slot picks the sandbox's network and users.
-    Own(Slot),
-    /// By asking the supervisor.
-    Supervised(Supervisor),
 }
 
 /// Why a sandbox cannot be started or ended.
@@ -117,18 +110,15 @@ pub enum Sandbox {
 impl Sandbox {
     /// Starts the sandbox with the runtime that the specification names.
     pub async fn start(context: &StartContext<'_>) -> Result<Self, RuntimeError> {
-        let container = async |slot, kernel| {
-            let container = container::Container::start(context, slot, kernel).await?;
-            Ok(Self::Container(Box::new(container)))
-        };
-        match (context.spec.runtime, context.host) {
+        match (context.spec.runtime, context.supervisor) {
             (RuntimeKind::Fake, _) => Ok(Self::Fake(Box::new(fake::FakeSandbox::start(context).await?))),
-            (RuntimeKind::Microvm, Host::Supervised(supervisor)) => {
+            (RuntimeKind::Microvm, Some(supervisor)) => {
                 Ok(Self::Microvm(Box::new(microvm::Microvm::start(context, supervisor).await?)))
             }
-            (RuntimeKind::Container, Host::Own(slot)) => container(slot, Kernel::Host).await,
-            (RuntimeKind::Gvisor, Host::Own(slot)) => container(slot, Kernel::Gvisor).await,
-            (kind, _) => Err(RuntimeError::WrongProcess(kind)),
+            (RuntimeKind::Container | RuntimeKind::Gvisor, Some(supervisor)) => {
+                Ok(Self::Container(Box::new(container::Container::start(context, supervisor).await?)))
+            }
+            (kind, None) => Err(RuntimeError::WrongProcess(kind)),
         }
     }
 
@@ -238,6 +228,16 @@ pub fn record_commit(spec: &RunnerSpec, manifest: ManifestId) {
     if spec.runtime == RuntimeKind::Fake {
         fake::record_commit(spec, manifest);
     }
+}
+
+/// Enforces the network policy, with what the supervisor has created.
+fn start_egress(
+    context: &StartContext<'_>,
+    supervisor: &Supervisor,
+    sockets: Sockets,
+) -> Result<Egress, NetworkError> {
+    let allowed = AllowedNetwork::of(context.spec);
+    Egress::start(Enforcer::Supervised(supervisor.clone()), allowed, sockets, NameServers::of_host())
 }
 
 /// The path of a file in the runner's own directory.

@@ -8,7 +8,6 @@ use crate::{
     agent::AgentError,
     home_volume::HomeError,
     runtime::{RuntimeError, container::ContainerError},
-    slot::SlotError,
 };
 
 /// A failed session: its cause, and what its end means for the home.
@@ -28,8 +27,6 @@ pub enum FailureCause {
     RunDirectory(io::Error),
     #[error("Cannot start the front: the controller's grant key is invalid")]
     GrantKey,
-    #[error(transparent)]
-    Slot(#[from] SlotError),
     #[error(transparent)]
     Home(#[from] HomeError),
     #[error(transparent)]
@@ -73,7 +70,7 @@ impl FailureCause {
             Self::Runtime(RuntimeError::Container(ContainerError::ForeignHome)) => {
                 "The home is kept. Fork or restore it into a workspace that is a virtual machine."
             }
-            Self::Slot(_) | Self::RunDirectory(_) | Self::GrantKey | Self::Runtime(_) => {
+            Self::RunDirectory(_) | Self::GrantKey | Self::Runtime(_) => {
                 "Ask the operator of this server to run `burrow doctor`."
             }
             Self::Agent(_) | Self::SandboxExited(_) => "The home is kept. Start it again.",

@@ -48,8 +48,7 @@ use crate::{
     replicator::Replicator,
     reporter::Reporter,
     run_directory,
-    runtime::{self, Host, Sandbox, StartContext},
-    slot::Slot,
+    runtime::{self, Sandbox, StartContext},
     supervisor::Supervisor,
 };
 
@@ -69,7 +68,7 @@ const MIB: u64 = 1024 * 1024;
 pub struct RunError(String);
 
 /// Runs one workspace until the controller stops it, it ends by itself, or `shutdown` is cancelled,
-/// which ends it at once. Virtual machines need a `supervisor`; other sandboxes are started by this process.
+/// which ends it at once. All sandboxes but fake ones need a `supervisor`.
 pub async fn run(
     spec: RunnerSpec,
     controller: ControllerLink,
@@ -167,12 +166,8 @@ impl Session {
     /// The sandbox's life. When this returns, the sandbox is gone and the volume is at rest. The
     /// consistency says how the guest left its file system.
     async fn run_sandbox(&mut self, home: &HomeVolume) -> Result<(Ending, Consistency), SessionError> {
-        let host = match &self.supervisor {
-            Some(supervisor) => Host::Supervised(supervisor.clone()),
-            None => Host::Own(Slot::acquire(self.spec.slot).map_err(FailureCause::from)?),
-        };
-        let context =
-            StartContext { spec: &self.spec, host: &host, volume: home.volume(), reporter: &self.reporter };
+        let (spec, supervisor) = (&self.spec, self.supervisor.as_ref());
+        let context = StartContext { spec, supervisor, volume: home.volume(), reporter: &self.reporter };
         let mut sandbox = tokio::select! {
             started = Sandbox::start(&context) => started.map_err(FailureCause::from)?,
             ending = self.stops.next() => return Ok((ending, Consistency::Crash)),

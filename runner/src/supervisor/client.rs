@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     SUPERVISOR_SOCKET,
-    messages::{Answer, LaunchKind, Operation, Prepared, PrototypeState},
-    socket,
+    messages::{Answer, HomeContent, LaunchKind, Operation, Prepared, PrototypeState},
+    outcome, socket,
 };
 use crate::network::{RulesChange, Sockets, Traffic};
 
@@ -21,6 +21,17 @@ const MAX_CALLS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct OperationError(String);
+
+impl OperationError {
+    pub(super) fn new(reason: String) -> Self {
+        Self(reason)
+    }
+
+    /// The supervisor has ended.
+    pub(super) fn ended() -> Self {
+        Self("The privileged process of this runner has ended".to_owned())
+    }
+}
 
 type Result<T> = std::result::Result<T, OperationError>;
 
@@ -38,6 +49,16 @@ struct Call {
     answer: oneshot::Sender<Received>,
 }
 
+/// A container that was started.
+pub struct StartedContainer {
+    /// The standard error of the OCI runtime, and of the agent.
+    pub errors: OwnedFd,
+    /// The pipe with the exit status.
+    pub exit: OwnedFd,
+    /// The channel to the agent.
+    pub channel: UnixStream,
+}
+
 /// A VMM that was started.
 pub struct LaunchedVmm {
     /// See [`Answer::Launched`].
@@ -49,7 +70,11 @@ pub struct LaunchedVmm {
 impl Supervisor {
     /// The supervisor behind the inherited socket. Call it once.
     pub fn inherited() -> std::io::Result<Self> {
-        let socket = UnixStream::from(daemon::descriptors::take_inherited(SUPERVISOR_SOCKET)?);
+        Self::over(daemon::descriptors::take_inherited(SUPERVISOR_SOCKET)?.into())
+    }
+
+    /// The supervisor at the other end of a socket.
+    pub fn over(socket: UnixStream) -> std::io::Result<Self> {
         let (calls, waiting) = mpsc::channel(MAX_CALLS);
         thread::Builder::new().name("supervisor".to_owned()).spawn(move || exchange(&socket, waiting))?;
         Ok(Self(calls))
@@ -102,6 +127,37 @@ impl Supervisor {
         }
     }
 
+    /// See [`Operation::MountParts`].
+    pub async fn mount_parts(&self) -> Result<OwnedFd> {
+        self.ask_for_descriptor(Operation::MountParts).await
+    }
+
+    /// See [`Operation::StartContainer`].
+    pub async fn start_container(&self, home: HomeContent) -> Result<StartedContainer> {
+        let (answer, descriptors) = self.call(Operation::StartContainer(home), vec![]).await?;
+        match (answer, <[OwnedFd; 3]>::try_from(descriptors)) {
+            (Answer::Started, Ok([errors, exit, channel])) => {
+                Ok(StartedContainer { errors, exit, channel: channel.into() })
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// See [`Operation::EndContainer`].
+    pub async fn end_container(&self) -> Result<()> {
+        self.call(Operation::EndContainer, vec![]).await.map(drop)
+    }
+
+    /// See [`Operation::SyncHome`].
+    pub async fn sync_home(&self) -> Result<()> {
+        outcome::read(self.ask_for_descriptor(Operation::SyncHome).await?).await
+    }
+
+    /// See [`Operation::GrowHome`].
+    pub async fn grow_home(&self, home_bytes: u64) -> Result<()> {
+        outcome::read(self.ask_for_descriptor(Operation::GrowHome { home_bytes }).await?).await
+    }
+
     /// See [`Operation::Kill`].
     pub async fn kill(&self) -> Result<()> {
         self.call(Operation::Kill, vec![]).await.map(drop)
@@ -134,8 +190,7 @@ impl Supervisor {
 
     /// See [`Operation::OpenSocket`].
     pub async fn open_socket(&self) -> Result<OwnedFd> {
-        let (_, descriptors) = self.call(Operation::OpenSocket, vec![]).await?;
-        descriptors.into_iter().next().ok_or_else(unexpected)
+        self.ask_for_descriptor(Operation::OpenSocket).await
     }
 
     /// See [`Operation::Disconnect`].
@@ -143,8 +198,13 @@ impl Supervisor {
         self.call(Operation::Disconnect, vec![]).await.map(drop)
     }
 
+    async fn ask_for_descriptor(&self, operation: Operation) -> Result<OwnedFd> {
+        let (_, descriptors) = self.call(operation, vec![]).await?;
+        descriptors.into_iter().next().ok_or_else(unexpected)
+    }
+
     async fn call(&self, operation: Operation, descriptors: Vec<OwnedFd>) -> Result<(Answer, Vec<OwnedFd>)> {
-        let ended = || OperationError("The privileged process of this runner has ended".to_owned());
+        let ended = OperationError::ended;
         let (answer, answered) = oneshot::channel();
         self.0.send(Call { operation, descriptors, answer }).await.map_err(|_| ended())?;
         match answered.await.map_err(|_| ended())? {

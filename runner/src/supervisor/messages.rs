@@ -24,9 +24,25 @@ pub enum Operation {
     /// Starts the VMM, instead of one that was started before. One descriptor: a connection to the export of
     /// the home. Answered with [`Answer::Launched`].
     Launch(LaunchKind),
-    /// Kills the VMM, if it runs, and waits for its end.
+    /// Mounts what a container consists of, but its home. Answered with one descriptor: the FUSE device on
+    /// which the session serves the home. Once.
+    MountParts,
+    /// Creates, checks or enlarges the home's file system, which the session serves, mounts it, and starts the
+    /// container. Answered with [`Answer::Started`]. Once.
+    StartContainer(HomeContent),
+    /// Ends the agent of a container, and so all of its programs, and waits for that for a while.
+    EndContainer,
+    /// Writes what programs have written to a container's home to the session. Answered with one descriptor: a
+    /// pipe with the outcome.
+    SyncHome,
+    /// Enlarges the file system of a container's home. Answered as [`Operation::SyncHome`].
+    GrowHome {
+        /// What it should have.
+        home_bytes: u64,
+    },
+    /// Kills the VMM, or all programs of the container, if it runs, and waits for its end.
     Kill,
-    /// Removes the cgroup and the network. The last operation.
+    /// Unmounts a container's home, and removes the cgroup and the network. The last operation.
     Remove,
     /// Changes the rules of the sandbox's network.
     ChangeRules(RulesChange),
@@ -36,6 +52,18 @@ pub enum Operation {
     OpenSocket,
     /// Takes the sandbox's link to the host down, for good.
     Disconnect,
+}
+
+/// What the session has found in the volume of a container's home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HomeContent {
+    /// Nothing yet.
+    Blank,
+    /// A file system.
+    FileSystem {
+        /// Its size.
+        bytes: u64,
+    },
 }
 
 /// Where a guest begins.
@@ -61,6 +89,9 @@ pub enum Answer {
         /// The number that the prototype's state has in the VMM.
         state: Option<RawFd>,
     },
+    /// Descriptors: the standard error of the OCI runtime, a pipe with its exit status, and the channel to the
+    /// agent.
+    Started,
     Traffic(Traffic),
     /// Why it failed: a sentence without its full stop.
     Failed(String),
@@ -69,7 +100,8 @@ pub enum Answer {
 /// What was created for the sandbox.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Prepared {
-    pub accelerator: Accelerator,
+    /// `None`: it is no virtual machine.
+    pub accelerator: Option<Accelerator>,
     /// The name servers that the guest may use; `None`: it has no network.
     pub nameservers: Option<Vec<IpAddr>>,
 }

@@ -19,15 +19,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     SESSION_USERS, SUPERVISOR_SOCKET,
+    host::SandboxHost,
     messages::Answer,
     session::{ARGUMENT, SessionSpec},
     socket,
 };
-use crate::{run_directory, runtime::microvm::SandboxHost, slot::Slot};
+use crate::{run_directory, slot::Slot};
 
 /// How long a session may take to end after it was told to. Ending a sandbox at once takes a moment; the
 /// server kills a runner after 15 s, which then cannot remove what exists of the sandbox.
 const SESSION_GRACE: Duration = Duration::from_secs(8);
+
+const MIB: u64 = 1024 * 1024;
 
 /// Why a runner failed. A failure of the session has been reported to the controller.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +58,7 @@ pub async fn supervise(
     let number = slot.as_ref().map_or(spec.slot, Slot::number);
     let user = rustix::process::geteuid().is_root().then(|| SESSION_USERS.start() + u32::from(number));
     let _lock = run_directory::create(&spec.run_dir, user, spec.gateway_group)
-        .and_then(|lock| user.map_or(Ok(()), |user| volume::give_cache(&spec.cache_dir, user)).map(|()| lock))
+        .and_then(|lock| user.map_or(Ok(()), |user| give_cache(&spec, user)).map(|()| lock))
         .map_err(SupervisorError::Directories)?;
     let (socket, sessions_end) = UnixStream::pair().map_err(SupervisorError::Start)?;
     let mut session = start_session(channel, sessions_end.into()).map_err(SupervisorError::Start)?;
@@ -89,6 +92,10 @@ pub async fn supervise(
     }
 }
 
+fn give_cache(spec: &RunnerSpec, user: u32) -> io::Result<()> {
+    volume::give_cache(&spec.cache_dir, user, u64::from(spec.resources.home_mib) * MIB)
+}
+
 fn start_session(channel: OwnedFd, socket: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["runner", ARGUMENT]).stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
@@ -113,7 +120,7 @@ async fn kill(session: &mut Child) -> io::Result<ExitStatus> {
 }
 
 /// Answers the session until it closes its socket. Fails if it sends what is no operation.
-async fn serve(host: &mut SandboxHost, socket: Arc<UnixStream>) -> io::Result<()> {
+pub(crate) async fn serve(host: &mut SandboxHost, socket: Arc<UnixStream>) -> io::Result<()> {
     loop {
         let from = socket.clone();
         let (operation, descriptors) = match blocking(move || socket::receive(&from)).await {
@@ -148,10 +155,11 @@ mod tests {
     use std::{io::Write as _, net::Shutdown};
 
     use super::*;
-    use crate::supervisor::messages::Operation;
+    use crate::{runtime::microvm::MicrovmHost, supervisor::messages::Operation};
 
     async fn serve_what_was_sent(supervisors_end: UnixStream) -> io::Result<()> {
-        serve(&mut SandboxHost::without_slot(), Arc::new(supervisors_end)).await
+        let host = MicrovmHost::without_slot();
+        serve(&mut SandboxHost::Microvm(Box::new(host)), Arc::new(supervisors_end)).await
     }
 
     #[tokio::test]

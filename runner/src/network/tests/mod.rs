@@ -58,17 +58,18 @@ impl Network {
     }
 
     async fn create(slot: u16, policy: EffectivePolicy, bounds: NetworkBounds) -> Result<Self, NetworkError> {
-        Self::create_with(slot, (policy, bounds), NameServers::of_host()).await
+        Self::create_with(slot, (policy, bounds), host_nameservers(), NameServers::of_host()).await
     }
 
     async fn create_with(
         slot: u16,
         (policy, bounds): (EffectivePolicy, NetworkBounds),
+        for_guests: Vec<IpAddr>,
         servers: NameServers,
     ) -> Result<Self, NetworkError> {
         let network = NetworkSpec { revision: 0, policy, seal: None };
         let allowed = AllowedNetwork { network, bounds, key: Some(policy_key()) };
-        let created = super::Network::create_with(slot, &allowed, &servers.for_guests).await?;
+        let created = super::Network::create_with(slot, &allowed, &for_guests).await?;
         let super::Network { links: SandboxLinks { namespace, tap }, nameservers, control, sockets } =
             created;
         let egress = Egress::start(Enforcer::Own(control), allowed, sockets, servers)?;

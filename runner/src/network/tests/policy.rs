@@ -22,15 +22,14 @@ pub fn allowlist(names: &[&str]) -> EffectivePolicy {
 }
 
 pub async fn create_network(slot: u16, policy: EffectivePolicy, bounds: NetworkBounds) -> Network {
-    Network::create_with(slot, (policy, bounds), name_servers()).await.expect("a network")
+    Network::create_with(slot, (policy, bounds), vec![NAME_SERVER.into()], name_servers())
+        .await
+        .expect("a network")
 }
 
 fn name_servers() -> NameServers {
     let server = NameServerConfig::udp_and_tcp(NAME_SERVER.into());
-    NameServers {
-        for_guests: vec![NAME_SERVER.into()],
-        upstream: ResolverConfig::from_parts(None, vec![], vec![server]),
-    }
+    NameServers(ResolverConfig::from_parts(None, vec![], vec![server]))
 }
 
 fn with_guest(

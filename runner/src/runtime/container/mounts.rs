@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /mnt                tmpfs
-//!   volume/home       the volume, as a file (FUSE)
+//!   volume/home       the volume, as a file (FUSE), which the session serves
 //!   unmapped/home     its file system, for the host: mode 0700
 //!   home              the same, its files belong to the container's user
 //!   scratch           a file system on a file without a name
@@ -10,10 +10,11 @@
 //!   run               the agent's executable
 //!   etc               hosts, hostname, resolv.conf
 //!   bundle            config.json
+//!   oci               what the OCI runtime knows of the container
 //! ```
 //!
 //! The host's kernel mounts this home. It was written by this kernel's own file system, and never by a
-//! guest with access to the disk: see [`super::Container::start`].
+//! guest with access to the disk: see [`super::ContainerHost`].
 
 use std::{
     ffi::OsStr,
@@ -31,13 +32,11 @@ use std::{
     time::Duration,
 };
 
-use protocol::home_disk::{BACKUP_BYTES, BACKUP_OFFSET, DiskContent, FileSystemState, HEAD_BYTES};
 use rustix::{
     mount::MountFlags,
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 use tokio::time::timeout;
-use volume::Volume;
 
 use super::{
     super::{RuntimeError, cannot},
@@ -46,6 +45,7 @@ use super::{
     namespace::MountNamespace,
     volume_file,
 };
+use crate::supervisor::messages::HomeContent;
 
 /// A directory that every host has. Only this namespace sees what is mounted on it.
 const TOP: &str = "/mnt";
@@ -108,28 +108,31 @@ impl Mounts {
         self.namespace.command(program)
     }
 
+    /// What the OCI runtime knows of the container: nobody else sees it.
+    pub fn runtime_state() -> PathBuf {
+        at("oci")
+    }
+
+    /// Mounts the file that is to be served on the returned device.
+    pub async fn mount_volume(&self) -> Result<File, RuntimeError> {
+        self.namespace.run(|| volume_file::mount(&at("volume"))).await
+    }
+
     /// Mounts the home, after creating, checking or growing its file system as needed. The image must be
-    /// mounted.
+    /// mounted, and the volume served.
     pub async fn mount_home(
         &self,
-        volume: &Volume,
-        disk_bytes: u64,
+        content: HomeContent,
         home_bytes: u64,
         users: Arc<OwnedFd>,
     ) -> Result<(), RuntimeError> {
-        let content = read_content(volume).await?;
-        let device = self.namespace.run(|| volume_file::mount(&at("volume"))).await?;
-        volume_file::serve(volume, disk_bytes, device)?;
         let file = at("volume").join(volume_file::NAME);
         match content {
-            DiskContent::Blank => self.create_file_system(&file, home_bytes).await?,
-            DiskContent::Ext4(FileSystemState { bytes, .. }) if bytes < home_bytes => {
+            HomeContent::Blank => self.create_file_system(&file, home_bytes).await?,
+            HomeContent::FileSystem { bytes } if bytes < home_bytes => {
                 self.check_and_grow(&file, home_bytes).await?;
             }
-            DiskContent::Ext4(_) => self.run("e2fsck", &[&"-p", &file], CORRECTED).await?,
-            DiskContent::Unknown => {
-                return Err(home_failed("it contains something other than a home; nothing was changed"));
-            }
+            HomeContent::FileSystem { .. } => self.run("e2fsck", &[&"-p", &file], CORRECTED).await?,
         }
         let home = at("unmapped/home");
         self.run("mount", &[&"-t", &"ext4", &"-o", &"loop,discard,nodev,nosuid", &file, &home], 0).await?;
@@ -188,7 +191,7 @@ impl Mounts {
     }
 
     /// Mounts the scratch disk.
-    pub async fn mount_scratch(&self, disk: File) -> Result<(), RuntimeError> {
+    pub async fn mount_scratch(&self, disk: &File) -> Result<(), RuntimeError> {
         let file = format!("/proc/{}/fd/{}", std::process::id(), disk.as_raw_fd());
         let scratch = at("scratch");
         self.run("mount", &[&"-t", &"ext4", &"-o", &"loop,nodev,nosuid,noatime", &file, &scratch], 0).await?;
@@ -292,6 +295,7 @@ fn create_directories() -> Result<(), RuntimeError> {
         ("run", 0o755),
         ("etc", 0o755),
         ("bundle", 0o700),
+        ("oci", 0o700),
     ] {
         let mut builder = fs::DirBuilder::new();
         builder.mode(mode).create(at(name)).map_err(cannot("create a directory of the sandbox"))?;
@@ -301,21 +305,4 @@ fn create_directories() -> Result<(), RuntimeError> {
 
 fn at(name: &str) -> PathBuf {
     Path::new(TOP).join(name)
-}
-
-/// What a volume contains.
-async fn read_content(volume: &Volume) -> Result<DiskContent, RuntimeError> {
-    let read = async |offset: u64, bytes: usize| {
-        volume.read(offset, bytes as u64).await.map_err(|error| home_failed(error.to_string()))
-    };
-    let head = read(0, HEAD_BYTES.min(usize::try_from(volume.size_bytes()).unwrap_or(HEAD_BYTES))).await?;
-    let content = DiskContent::parse(&head, &[]);
-    if content != DiskContent::Blank || volume.size_bytes() < BACKUP_OFFSET + BACKUP_BYTES as u64 {
-        return Ok(content);
-    }
-    Ok(DiskContent::parse(&head, &read(BACKUP_OFFSET, BACKUP_BYTES).await?))
-}
-
-fn home_failed(cause: impl Into<String>) -> RuntimeError {
-    RuntimeError::Io { action: "mount the home", source: io::Error::other(cause.into()) }
 }

@@ -1,9 +1,10 @@
 //! A mount namespace that exists as long as a descriptor of it, or a process in it. What is mounted in it
 //! is seen by nothing else on the host, and the kernel unmounts it with the last of them.
 //!
-//! The runner serves the home's volume to the kernel. So no thread of the runner may wait for the home: if
-//! the runner were killed at that moment, the kernel would wait for the thread and the thread for the
-//! volume, for ever. Only other processes access the home; when the runner dies, they get errors.
+//! The session of the runner serves the home's volume to the kernel. So no thread of the session may wait for
+//! the home: if it were killed at that moment, the kernel would wait for the thread and the thread for the
+//! volume, for ever. No thread of the supervisor may either, because a session that was taken over need not
+//! answer. Only other processes access the home; when the session dies, they get errors.
 
 use std::{
     fs::File,

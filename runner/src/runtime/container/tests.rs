@@ -3,21 +3,33 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::Path,
     process::Command as HostCommand,
+    time::Duration,
 };
 
 use futures_util::FutureExt as _;
-use protocol::{Epoch, TenantId, VolumeId, runner::RunnerSpec};
+use protocol::{
+    Epoch, TenantId, VolumeId,
+    runner::{RunnerSpec, RuntimeKind},
+    workspace::Tier,
+};
+use tokio::time::timeout;
 use volume::{DataKey, Volume, VolumeOptions, store::DirectoryStore};
 
 use super::*;
-use crate::{reporter::Reporter, runtime::Host, slot::Slot};
+use crate::{
+    reporter::Reporter,
+    slot::Slot,
+    supervisor::{SandboxHost, serve},
+};
 
 /// Slots that no runner proposes, and that no other test uses.
 const SLOTS: [u16; 5] = [16_321, 16_322, 16_323, 16_324, 16_325];
 const HOME_MIB: u32 = 64;
+/// How long a container may take to report, or to end.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// What a container leaves can be seen only while no other test has one.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -141,24 +153,33 @@ impl Fixture {
         .expect("a specification")
     }
 
+    /// Starts a container through a supervisor that is a task of this process.
     async fn start(
         &self,
-        slot: &Slot,
+        slot: u16,
         kernel: Kernel,
         written_by: Option<Tier>,
     ) -> Result<Container, RuntimeError> {
-        let spec = self.spec(written_by);
+        let mut spec = self.spec(written_by);
+        spec.runtime = if kernel == Kernel::Host { RuntimeKind::Container } else { RuntimeKind::Gvisor };
         let reporter = Reporter::new(&spec);
-        let host = Host::Own(Slot::acquire(0).expect("another slot"));
-        let context = StartContext { spec: &spec, host: &host, volume: &self.volume, reporter: &reporter };
-        Container::start(&context, slot, kernel).await
+        let (socket, sessions_end) = UnixStream::pair().expect("a pair");
+        let mut host = SandboxHost::new(Arc::new(spec.clone()), Slot::acquire_exactly(slot), None);
+        tokio::spawn(async move {
+            serve(&mut host, Arc::new(socket)).await.expect("understood");
+            host.remove().await;
+        });
+        let supervisor = Supervisor::over(sessions_end).expect("a thread");
+        let (spec, supervisor) = (&spec, Some(&supervisor));
+        let context = StartContext { spec, supervisor, volume: &self.volume, reporter: &reporter };
+        Container::start(&context, supervisor.expect("one")).await
     }
 }
 
 /// What the agent reports.
 async fn report(container: &Container) -> String {
     let channel = container.agent().channel().try_clone().expect("copied");
-    channel.set_read_timeout(Some(KILL_TIMEOUT)).expect("a socket");
+    channel.set_read_timeout(Some(TIMEOUT)).expect("a socket");
     let read = move || {
         let lines = BufReader::new(channel).lines().map_while(Result::ok);
         lines.take_while(|line| line != "end").map(|line| line + "\n").collect()
@@ -216,8 +237,7 @@ fn facts<'a>(report: &'a str, name: &str) -> Vec<&'a str> {
 async fn container_isolates_and_keeps_home() {
     let calls = format!("{FORBIDDEN};{NEEDED}");
     let Some(fixture) = Fixture::create(&calls, &[Kernel::Host]).await else { return };
-    let slot = Slot::acquire_exactly(SLOTS[0]).expect("free");
-    let container = fixture.start(&slot, Kernel::Host, None).await.expect("started");
+    let container = fixture.start(SLOTS[0], Kernel::Host, None).await.expect("started");
     let first = report(&container).await;
     println!("{first}{:?}", container.log());
     check_isolation(&first);
@@ -232,11 +252,11 @@ async fn container_isolates_and_keeps_home() {
     }
     container.shut_down().await.expect("ended");
 
-    let started = fixture.start(&slot, Kernel::Host, Some(Tier::Container)).await;
+    let started = fixture.start(SLOTS[0], Kernel::Host, Some(Tier::Container)).await;
     let container = started.expect("started again");
     assert_eq!(facts(&report(&container).await, "kept"), ["1"], "the home was kept");
     container.kill().await;
-    let started = fixture.start(&slot, Kernel::Host, Some(Tier::Container)).await;
+    let started = fixture.start(SLOTS[0], Kernel::Host, Some(Tier::Container)).await;
     let container = started.expect("started after a kill");
     assert_eq!(facts(&report(&container).await, "kept"), ["2"], "and what was written before a kill");
     container.shut_down().await.expect("ended");
@@ -246,8 +266,7 @@ async fn container_isolates_and_keeps_home() {
 #[tokio::test(flavor = "multi_thread")]
 async fn gvisor_isolates_and_shares_homes() {
     let Some(fixture) = Fixture::create(NEEDED, &[Kernel::Host, Kernel::Gvisor]).await else { return };
-    let slot = Slot::acquire_exactly(SLOTS[3]).expect("free");
-    let container = fixture.start(&slot, Kernel::Gvisor, None).await.expect("started");
+    let container = fixture.start(SLOTS[3], Kernel::Gvisor, None).await.expect("started");
     let first = report(&container).await;
     println!("{first}{:?}", container.log());
     check_isolation(&first);
@@ -259,7 +278,7 @@ async fn gvisor_isolates_and_shares_homes() {
         (Kernel::Gvisor, Tier::Gvisor, "3"),
         (Kernel::Host, Tier::Gvisor, "4"),
     ] {
-        let container = fixture.start(&slot, kernel, Some(written_by)).await.expect("started");
+        let container = fixture.start(SLOTS[3], kernel, Some(written_by)).await.expect("started");
         assert_eq!(facts(&report(&container).await, "kept"), [kept], "{kernel:?} after {written_by:?}");
         // Both ends keep what was written.
         if kept == "2" { container.kill().await } else { container.shut_down().await.expect("ended") }
@@ -280,9 +299,8 @@ async fn gvisor_leaves_nothing() {
 async fn check_leftovers(kernel: Kernel, slot: u16) {
     let Some(fixture) = Fixture::create(NEEDED, &[kernel]).await else { return };
     let leftovers = |fixture| leftovers(fixture, slot);
-    let slot = Slot::acquire_exactly(slot).expect("free");
     for _ in 0..2 {
-        let mut container = fixture.start(&slot, kernel, None).await.expect("started");
+        let mut container = fixture.start(slot, kernel, None).await.expect("started");
         report(&container).await;
         let exit = container.wait().now_or_never();
         assert!(exit.is_none(), "it runs: {exit:?} {:?}", container.log());
@@ -294,19 +312,18 @@ async fn check_leftovers(kernel: Kernel, slot: u16) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(timeout(KILL_TIMEOUT, released).await.is_ok(), "{:?}", leftovers(&fixture));
+    assert!(timeout(TIMEOUT, released).await.is_ok(), "{:?}", leftovers(&fixture));
     fixture.volume.close().await.expect("closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn home_of_virtual_machine_is_refused() {
     let Some(fixture) = Fixture::create(NEEDED, &[Kernel::Host]).await else { return };
-    let slot = Slot::acquire_exactly(SLOTS[2]).expect("free");
     for kernel in [Kernel::Host, Kernel::Gvisor] {
-        let error = fixture.start(&slot, kernel, Some(Tier::Microvm)).await.err().expect("refused");
+        let error = fixture.start(SLOTS[2], kernel, Some(Tier::Microvm)).await.err().expect("refused");
         assert!(error.to_string().contains("written by a virtual machine"), "{error}");
     }
-    assert!(!fixture.directory.path().join("run/oci").exists(), "nothing was started");
+    assert_eq!(leftovers(&fixture, SLOTS[2]), Vec::<String>::new(), "nothing was started");
     fixture.volume.close().await.expect("closed");
 }
 

@@ -1,6 +1,7 @@
-//! A FUSE file system with one file, which is a volume: the host's kernel mounts a home from it.
+//! A FUSE file system with one file, which is a volume: the host's kernel mounts a home from it. The
+//! supervisor mounts it, and the session serves it.
 //!
-//! Requests are performed as tasks of the runner's runtime, so a slow one does not delay others. The
+//! Requests are performed as tasks of the session's runtime, so a slow one does not delay others. The
 //! kernel bounds how many there are: those of one loop device.
 
 use std::{
@@ -45,12 +46,13 @@ pub fn mount(target: &Path) -> Result<File, RuntimeError> {
 }
 
 /// Serves the volume until the file system is unmounted. The file may be larger than the volume: its end
-/// reads as zeros. Its thread must not be in the namespace of the mount: it would keep what it serves.
-pub fn serve(volume: &Volume, bytes: u64, device: File) -> Result<(), RuntimeError> {
+/// reads as zeros. Its thread must not be in the namespace of the mount: it would keep what it serves. The
+/// kernel's own requests come from root, which the session is not.
+pub fn serve(volume: &Volume, bytes: u64, device: OwnedFd) -> Result<(), RuntimeError> {
     let bytes = bytes.max(volume.size_bytes());
     let file = VolumeFile { volume: volume.clone(), bytes, runtime: Handle::current() };
     let serve = move || {
-        let session = Session::from_fd(file, OwnedFd::from(device), SessionACL::Owner, Config::default());
+        let session = Session::from_fd(file, device, SessionACL::RootAndOwner, Config::default());
         if let Err(error) = session.and_then(Session::run) {
             tracing::debug!(%error, "the home's volume is unmounted");
         }

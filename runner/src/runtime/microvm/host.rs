@@ -3,62 +3,44 @@
 //! guest of a tenant sends.
 
 use std::{
-    io::{self, PipeWriter, Write as _},
-    os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
+    io,
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use protocol::runner::RunnerSpec;
 use rustix::fs::FileType;
-use tokio::{sync::Notify, time::timeout};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    accelerator,
-    jail::JailedProcess,
-    prototype, scratch,
+    accelerator, prototype, scratch,
     vmm::{Beginning, Launch, Launcher},
     warm_start,
 };
 use crate::{
     cgroup::{Disks, Limits, SandboxCgroup},
-    network::{AllowedNetwork, NamespaceControl, Network, NetworkError},
-    runtime::{RuntimeError, cannot},
+    network::{AllowedNetwork, NamespaceControl, Network},
+    runtime::{cannot, supervised::SupervisedProcess},
     slot::{Slot, SlotError},
-    supervisor::messages::{Answer, LaunchKind, Operation, Prepared, PrototypeState},
+    supervisor::{
+        HostError, Performed,
+        messages::{Answer, LaunchKind, Operation, Prepared, PrototypeState},
+        perform_on_network,
+    },
 };
 
 /// How long it takes at most to find out that a prototype does not work: see [`warm_start::restore`].
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(90);
-/// How long a killed VMM may take to end.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why an operation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    #[error(transparent)]
-    Slot(#[from] SlotError),
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    #[error(transparent)]
-    Network(#[from] NetworkError),
-    #[error(transparent)]
-    Accelerator(#[from] accelerator::AcceleratorError),
-    /// The session asked for something that is not due.
-    #[error("Cannot do this now: {0}")]
-    Order(&'static str),
-}
 
 /// What exists on the host for one sandbox.
-pub struct SandboxHost {
+pub struct MicrovmHost {
     spec: Arc<RunnerSpec>,
     /// Held as long as anything of the sandbox exists.
     slot: Option<Result<Slot, SlotError>>,
     /// The user of the session, to whom the VMM's sockets belong.
     session: Option<u32>,
     prepared: Option<PreparedHost>,
-    vmm: Option<SupervisedVmm>,
+    vmm: Option<SupervisedProcess>,
     trial: PrototypeTrial,
 }
 
@@ -85,9 +67,7 @@ struct PreparedHost {
     network: Option<NamespaceControl>,
 }
 
-type Performed = (Answer, Vec<OwnedFd>);
-
-impl SandboxHost {
+impl MicrovmHost {
     /// Nothing exists yet.
     pub fn new(spec: Arc<RunnerSpec>, slot: Result<Slot, SlotError>, session: Option<u32>) -> Self {
         Self { spec, slot: Some(slot), session, prepared: None, vmm: None, trial: PrototypeTrial::Untried }
@@ -117,23 +97,14 @@ impl SandboxHost {
                 self.remove().await;
                 done()
             }
-            Operation::ChangeRules(change) => {
-                self.network()?.change_rules(&change).await?;
-                done()
-            }
-            Operation::ReadTraffic => (Answer::Traffic(self.network()?.read_traffic().await?), Vec::new()),
-            Operation::OpenSocket => (Answer::Done, vec![self.network()?.open_socket().await?]),
-            Operation::Disconnect => {
-                self.network()?.disconnect().await?;
-                done()
-            }
+            operation => perform_on_network(self.network()?, operation).await?,
         })
     }
 
     /// Ends the VMM, and removes what exists of the sandbox.
     pub async fn remove(&mut self) {
         self.kill().await;
-        if let Some(prepared) = self.prepared.take() {
+        if let Some(mut prepared) = self.prepared.take() {
             prepared.launcher.cgroup.remove().await;
         }
     }
@@ -164,7 +135,7 @@ impl SandboxHost {
             cgroup,
         };
         self.prepared = Some(PreparedHost { _slot: slot, launcher, network: control });
-        let prepared = Prepared { accelerator: choice.accelerator, nameservers };
+        let prepared = Prepared { accelerator: Some(choice.accelerator), nameservers };
         let sockets = sockets.map(|sockets| Vec::from(sockets.into_descriptors()));
         Ok((Answer::Prepared(prepared), sockets.unwrap_or_default()))
     }
@@ -237,7 +208,7 @@ impl SandboxHost {
             io::Result::Ok((output, child.stderr.take().expect("piped").into_owned_fd()?, io::pipe()?))
         };
         let (output, errors, (exit, exit_writer)) = take_output().map_err(cannot("follow the VMM"))?;
-        self.vmm = Some(SupervisedVmm::start(process, exit_writer));
+        self.vmm = Some(SupervisedProcess::start(process, |process| &mut process.child, exit_writer));
         if kind == LaunchKind::Prototype {
             self.trial = PrototypeTrial::Tried(Instant::now());
         }
@@ -245,7 +216,7 @@ impl SandboxHost {
     }
 
     async fn kill(&mut self) {
-        if let Some(vmm) = self.vmm.take() {
+        if let Some(mut vmm) = self.vmm.take() {
             vmm.kill().await;
         }
     }
@@ -261,46 +232,8 @@ fn only_socket(descriptors: Vec<OwnedFd>) -> Result<OwnedFd, HostError> {
     }
 }
 
-/// The VMM's process, whose exit status is written to a pipe: 4 bytes, as `wait` gives them.
-struct SupervisedVmm {
-    kill: Arc<Notify>,
-    task: AbortOnDropHandle<()>,
-}
-
-impl SupervisedVmm {
-    fn start(process: JailedProcess, exit: PipeWriter) -> Self {
-        let kill = Arc::new(Notify::new());
-        let task = AbortOnDropHandle::new(tokio::spawn(follow(process, kill.clone(), exit)));
-        Self { kill, task }
-    }
-
-    async fn kill(self) {
-        self.kill.notify_one();
-        if timeout(KILL_TIMEOUT, self.task).await.is_err() {
-            tracing::error!("the VMM survived SIGKILL");
-        }
-    }
-}
-
-/// Waits for the VMM's exit, and kills it if that is asked for. Owns all of the process, which ends with what
-/// it consists of.
-async fn follow(mut process: JailedProcess, kill: Arc<Notify>, mut exit: PipeWriter) {
-    let status = tokio::select! {
-        status = process.child.wait() => status,
-        () = kill.notified() => match process.child.kill().await {
-            Ok(()) => process.child.wait().await,
-            Err(error) => Err(error),
-        },
-    };
-    match status {
-        // The session may be gone. A pipe holds so few bytes.
-        Ok(status) => drop(exit.write_all(&status.into_raw().to_le_bytes())),
-        Err(error) => tracing::error!(%error, "cannot wait for the VMM"),
-    }
-}
-
 #[cfg(test)]
-impl SandboxHost {
+impl MicrovmHost {
     /// A host without a free slot.
     pub fn without_slot() -> Self {
         let spec = serde_json::from_value(serde_json::json!({
@@ -326,7 +259,7 @@ mod tests {
     use crate::network::RulesChange;
 
     /// Why an operation is refused that a hostile session sends.
-    async fn refusal(host: &mut SandboxHost, operation: Operation, descriptors: Vec<OwnedFd>) -> String {
+    async fn refusal(host: &mut MicrovmHost, operation: Operation, descriptors: Vec<OwnedFd>) -> String {
         match host.perform(operation, descriptors).await {
             Ok(_) => panic!("performed"),
             Err(error) => error.to_string(),
@@ -335,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_done_before_it_is_prepared() {
-        let mut host = SandboxHost::without_slot();
+        let mut host = MicrovmHost::without_slot();
         let change = || {
             let (network, addresses) = (NetworkSpec::default(), vec![]);
             RulesChange::Policy { network, generation: u32::MAX, addresses }
@@ -361,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn sandbox_is_prepared_once() {
-        let mut host = SandboxHost::without_slot();
+        let mut host = MicrovmHost::without_slot();
         refusal(&mut host, Operation::Prepare, vec![]).await;
         let again = refusal(&mut host, Operation::Prepare, vec![]).await;
         assert_eq!(again, "Cannot do this now: the sandbox is prepared already");
@@ -369,7 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn home_must_be_a_socket() {
-        let mut host = SandboxHost::without_slot();
+        let mut host = MicrovmHost::without_slot();
         for kind in [LaunchKind::Boot, LaunchKind::Prototype] {
             let missing = refusal(&mut host, Operation::Launch(kind), vec![]).await;
             assert_eq!(missing, "Cannot do this now: the home is missing");

@@ -17,13 +17,16 @@ use protocol::{agent::HOME_DISK_BYTES, workspace::Step};
 use tokio::{net::unix::pipe, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::{command_line::Accelerator, host::SandboxHost, jail::JailError};
-use self::{process::VmmProcess, qmp::Control};
-use super::{RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir};
+use self::qmp::Control;
+pub use self::{command_line::Accelerator, host::MicrovmHost, jail::JailError};
+use super::{
+    RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir, process::SandboxProcess,
+    start_egress,
+};
 use crate::{
     agent::Agent,
     export,
-    network::{AllowedNetwork, Egress, Enforcer, NameServers, NetworkError, Sockets},
+    network::Egress,
     supervisor::{
         LaunchedVmm, Supervisor,
         messages::{LaunchKind, PrototypeState},
@@ -34,7 +37,6 @@ pub mod accelerator;
 mod command_line;
 mod host;
 mod jail;
-mod process;
 mod prototype;
 mod qmp;
 pub mod scratch;
@@ -61,7 +63,7 @@ pub struct Microvm {
 
 /// A VMM that was started.
 struct Vmm {
-    process: VmmProcess,
+    process: SandboxProcess,
     /// What the guest's kernel prints.
     console: Console,
     /// What the VMM itself prints.
@@ -85,6 +87,7 @@ impl Microvm {
         let (prepared, sockets) = supervisor.prepare().await?;
         let egress = sockets.map(|sockets| start_egress(context, supervisor, sockets)).transpose()?;
         let export = HomeExport::start(context)?;
+        let accelerator = prepared.accelerator.ok_or(RuntimeError::WrongProcess(context.spec.runtime))?;
         let start = Start { context, supervisor, export: &export };
         let (vmm, agent) = match start.restore_from_prototype().await? {
             Some(restored) => restored,
@@ -94,7 +97,7 @@ impl Microvm {
             vmm,
             supervisor: supervisor.clone(),
             agent: Arc::new(agent),
-            accelerator: prepared.accelerator,
+            accelerator,
             export,
             nameservers: prepared.nameservers,
             egress: egress.map(Arc::new),
@@ -162,16 +165,6 @@ impl Microvm {
     }
 }
 
-/// Enforces the network policy, with what the supervisor has created.
-fn start_egress(
-    context: &StartContext<'_>,
-    supervisor: &Supervisor,
-    sockets: Sockets,
-) -> Result<Egress, NetworkError> {
-    let allowed = AllowedNetwork::of(context.spec);
-    Egress::start(Enforcer::Supervised(supervisor.clone()), allowed, sockets, NameServers::of_host())
-}
-
 /// The start of a VMM.
 struct Start<'a> {
     context: &'a StartContext<'a>,
@@ -229,7 +222,7 @@ impl Start<'_> {
         let spec = self.context.spec;
         let follow = || {
             Ok(Vmm {
-                process: VmmProcess::follow(self.supervisor.clone(), exit)?,
+                process: SandboxProcess::follow(self.supervisor.clone(), exit)?,
                 console: console(output)?,
                 errors: console(errors)?,
                 control: in_run_dir(spec, vmm::CONTROL_SOCKET),
