@@ -85,13 +85,12 @@ impl Uploads {
         let Some(pace) = Pace::of_home(u64::from(home_mib) * MIB, self.bytes_per_hour) else { return };
         let now = Instant::now();
         let mut homes = self.homes();
-        match homes.get_mut(&runner) {
-            Some(home) => home.pace = pace,
-            None => {
-                homes.retain(|_, home| !home.allowance.is_complete(home.pace, now));
-                homes.insert(runner, StoringHome { pace, allowance: Allowance::complete(pace, now) });
-            }
+        if let Some(home) = homes.get_mut(&runner) {
+            home.pace = pace;
+            return;
         }
+        homes.retain(|_, home| !home.allowance.is_complete(home.pace, now));
+        homes.insert(runner, StoringHome { pace, allowance: Allowance::complete(pace, now) });
     }
 
     /// Takes what a runner wants to store from its allowance. Returns how long it must wait.

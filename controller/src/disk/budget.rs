@@ -25,6 +25,23 @@ const SHARE_DIVISOR: u64 = 2;
 /// it at some hundred KiB per second.
 pub const MIN_SHARE: u64 = 1 << 20;
 
+/// What an honest cache takes beside blocks of the home at most, such as its logs.
+const CACHE_SLACK: u64 = 512 << 20;
+/// A cache has the home, what a running snapshot has set aside of it, and changes that it does not build on.
+const HOMES_PER_CACHE: u64 = 3;
+/// The part of a home that the logs of a cache take at most.
+const LOG_DIVISOR: u64 = 32;
+
+/// The most that the named files of a cache take of the disk. Who writes more there is no honest runner.
+pub fn max_cache_bytes(home_bytes: u64) -> u64 {
+    HOMES_PER_CACHE * home_bytes + home_bytes / LOG_DIVISOR + CACHE_SLACK
+}
+
+/// The same of its files without a name: the scratch disk, and a log that is being replaced.
+pub fn max_unnamed_bytes(home_bytes: u64, scratch_bytes: u64) -> u64 {
+    scratch_bytes + home_bytes / LOG_DIVISOR + CACHE_SLACK
+}
+
 /// A disk, and what Burrow may use of it. All in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Disk {

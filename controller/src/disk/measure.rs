@@ -2,7 +2,7 @@
 //! metadata only, a bounded number of files, and blocks its thread.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -19,6 +19,8 @@ const STAT_BLOCK_BYTES: u64 = 512;
 /// Most files of one kind that are counted: 16 TiB of objects. With more, the sum is too small, and the
 /// free space of the disk, which every decision depends on, is still exact.
 const MAX_FILES: usize = 2_000_000;
+/// Most files and directories of an honest cache: a dozen, and what later versions add.
+const MAX_CACHE_FILES: usize = 64;
 /// Directory of prototypes in that of an image.
 const PROTOTYPES: &str = "prototypes";
 
@@ -29,7 +31,7 @@ pub struct DiskUsage {
     pub kinds: BTreeMap<DiskKind, u64>,
     /// Local caches.
     pub caches: HashMap<VolumeId, u64>,
-    /// Scratch disks of microVMs.
+    /// Files in the directories of caches that have no name, such as scratch disks.
     pub scratch: HashMap<VolumeId, u64>,
 }
 
@@ -128,8 +130,23 @@ fn file_bytes(metadata: &fs::Metadata) -> u64 {
     metadata.blocks() * STAT_BLOCK_BYTES
 }
 
+/// Whether the cache in a directory takes more than so many bytes, or has too many files.
+pub fn is_cache_larger_than(directory: &Path, max_bytes: u64) -> bool {
+    let (bytes, files) = measure_below(directory, MAX_CACHE_FILES);
+    bytes > max_bytes || files >= MAX_CACHE_FILES
+}
+
 /// What a directory takes with everything in it. What disappears at the same time does not count.
 fn bytes_below(directory: &Path) -> u64 {
+    let (bytes, files) = measure_below(directory, MAX_FILES);
+    if files >= MAX_FILES {
+        tracing::warn!(directory = %directory.display(), "too many files to measure all of them");
+    }
+    bytes
+}
+
+/// The bytes and the number of the files and directories in a directory, of `max_files` at most.
+fn measure_below(directory: &Path, max_files: usize) -> (u64, usize) {
     let (mut total, mut files) = (0, 0);
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
@@ -140,25 +157,27 @@ fn bytes_below(directory: &Path) -> u64 {
             if metadata.is_dir() {
                 directories.push(entry.path());
             }
-            if files >= MAX_FILES {
-                tracing::warn!(directory = %directory.display(), "too many files to measure all of them");
-                return total;
+            if files >= max_files {
+                return (total, files);
             }
         }
     }
-    total
+    (total, files)
 }
 
 /// Scratch disks have no name. The processes that have one open are found by its path, which begins with
-/// the directory of the volume's cache. Without root, only own processes are.
+/// the directory of the volume's cache. Without root, only own processes are. Other files of a cache that were
+/// removed and are still open count too.
 fn measure_scratch(caches: &Path) -> HashMap<VolumeId, u64> {
-    let mut scratch = HashMap::new();
+    let (mut scratch, mut counted) = (HashMap::new(), HashSet::new());
     let is_process = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten().filter(is_process) {
         for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
             let Some(volume) = scratch_of(caches, &file.path()) else { continue };
             if let Ok(metadata) = fs::metadata(file.path()) {
-                scratch.insert(volume, file_bytes(&metadata));
+                if counted.insert((metadata.dev(), metadata.ino())) {
+                    *scratch.entry(volume).or_default() += file_bytes(&metadata);
+                }
             }
         }
     }
@@ -170,7 +189,7 @@ fn scratch_of(caches: &Path, descriptor: &Path) -> Option<VolumeId> {
     let target = fs::read_link(descriptor).ok()?;
     let mut parts = target.strip_prefix(caches).ok()?.iter();
     let volume = parts.next()?.to_str()?.parse().ok()?;
-    let is_unnamed = parts.next()?.to_str()?.ends_with(" (deleted)");
+    let is_unnamed = parts.next_back()?.to_str()?.ends_with(" (deleted)");
     is_unnamed.then_some(volume)
 }
 

@@ -9,11 +9,16 @@ pub mod report;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use protocol::{TenantId, UserId, VolumeId, WorkspaceId, api::user::Role, runner::DiskShare};
+use protocol::{
+    Epoch, TenantId, UserId, VolumeId, WorkspaceId,
+    api::user::Role,
+    runner::{DiskShare, RuntimeKind},
+};
 use time::OffsetDateTime;
 use tokio::{task::spawn_blocking, time::Instant};
 
@@ -22,8 +27,8 @@ use crate::{
     core::{App, Core},
     db::text::Text,
 };
-use budget::{Allowances, Disk, RunningHome, divide};
-use measure::{DiskUsage, measure_disk, measure_usage};
+use budget::{Allowances, Disk, RunningHome, divide, max_cache_bytes, max_unnamed_bytes};
+use measure::{DiskUsage, is_cache_larger_than, measure_disk, measure_usage};
 
 /// How often the room is divided while homes are open.
 const DIVISION_INTERVAL: Duration = Duration::from_secs(2);
@@ -34,6 +39,7 @@ const MIN_USAGE_INTERVAL: Duration = Duration::from_mins(1);
 const USAGE_PAUSE_FACTOR: u32 = 20;
 /// What was stored counts half after this time.
 const CHARGE_HALF_LIFE: Duration = Duration::from_hours(1);
+const MIB: u64 = 1 << 20;
 /// Workspaces that are considered together.
 const MAX_ROWS: i64 = 20_000;
 
@@ -250,18 +256,26 @@ pub enum MeasureError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Divides the room once.
+/// Divides the room once, and ends runners that take more than a cache can need. If the database's reserve is
+/// used up, it measures again who takes what, because files without a name are found only then.
 pub async fn divide_room(core: &Core) -> Result<(), MeasureError> {
     let homes = if core.engine.has_runners() { find_running(core).await? } else { vec![] };
     let disk = core.disk.measure(&core.config)?;
+    if disk.free < disk.reserve && !homes.is_empty() {
+        record_usage(core).await?;
+    }
+    // A fake runtime has a directory of the user's files there.
+    if core.config.engine.runtime != RuntimeKind::Fake {
+        end_excessive(core, &homes).await?;
+    }
     let now = Instant::now();
     let mut state = core.disk.state();
     let State { usage, uploads, .. } = &mut *state;
-    uploads.retain(|workspace, _| homes.iter().any(|(home, _)| home.workspace == *workspace));
+    uploads.retain(|workspace, _| homes.iter().any(|open| open.home.workspace == *workspace));
     let scratch = |volume| {
         usage.as_ref().and_then(|usage| usage.disk.scratch.get(&volume)).copied().unwrap_or_default()
     };
-    let charged = |(home, volume): (RunningHome, VolumeId)| {
+    let charged = |OpenHome { home, volume, .. }: OpenHome| {
         let uploaded = uploads.get(&home.workspace).filter(|_| disk.has_store);
         let uploaded = uploaded.map_or(0.0, |recent| recent.bytes_at(now));
         RunningHome { charge: uploaded as u64 + scratch(volume), ..home }
@@ -273,11 +287,52 @@ pub async fn divide_room(core: &Core) -> Result<(), MeasureError> {
     Ok(())
 }
 
-/// The homes that are open on this host, without what is charged to them.
-async fn find_running(core: &Core) -> Result<Vec<(RunningHome, VolumeId)>, sqlx::Error> {
+/// A home that is open on this host.
+struct OpenHome {
+    /// Without what is charged to it.
+    home: RunningHome,
+    volume: VolumeId,
+    home_bytes: u64,
+    scratch_bytes: u64,
+}
+
+/// Ends the runners whose caches take more of the disk than an honest one can. Nothing of such a home is saved
+/// any more; what it has written beside the cache is removed at its next start.
+async fn end_excessive(core: &Core, homes: &[OpenHome]) -> Result<(), MeasureError> {
+    let caches: Vec<_> = homes
+        .iter()
+        .map(|open| {
+            let directory = core.config.cache_dir.join(open.volume.to_string());
+            (open.home.workspace, directory, max_cache_bytes(open.home_bytes))
+        })
+        .collect();
+    let is_excessive =
+        |(_, directory, max): &(WorkspaceId, PathBuf, u64)| is_cache_larger_than(directory, *max);
+    let named = spawn_blocking(move || caches.into_iter().filter(is_excessive).map(|(id, ..)| id).collect());
+    let mut excessive: Vec<WorkspaceId> = named.await?;
+    if let Some(usage) = &mut core.disk.state().usage {
+        for open in homes {
+            let max = max_unnamed_bytes(open.home_bytes, open.scratch_bytes);
+            if usage.disk.scratch.get(&open.volume).is_some_and(|bytes| *bytes > max) {
+                excessive.push(open.home.workspace);
+                // They end with the runner. Its next one has not taken them.
+                usage.disk.scratch.remove(&open.volume);
+            }
+        }
+    }
+    for workspace in excessive {
+        tracing::error!(%workspace, "its runner takes more of the disk than its home can need: ending it");
+        core.engine.end(workspace, Epoch(u64::MAX));
+    }
+    Ok(())
+}
+
+/// The homes that are open on this host.
+async fn find_running(core: &Core) -> Result<Vec<OpenHome>, sqlx::Error> {
     let mut system = core.db.system().await?;
     let rows = sqlx::query!(
-        r#"select tenant_id, owner_id, workspace_id, volume_id, coalesce(dirty_bytes, 0) as "unsaved!"
+        r#"select tenant_id, owner_id, workspace_id, volume_id, home_mib, scratch_mib,
+                  coalesce(dirty_bytes, 0) as "unsaved!"
            from workspaces
            where host = $1 and phase in ('provisioning', 'running') and deleted_at is null limit $2"#,
         core.config.host,
@@ -293,7 +348,13 @@ async fn find_running(core: &Core) -> Result<Vec<(RunningHome, VolumeId)>, sqlx:
             unsaved: row.unsaved.unsigned_abs(),
             charge: 0,
         };
-        (home, VolumeId(row.volume_id))
+        let bytes = |mib: i32| u64::from(mib.unsigned_abs()) * MIB;
+        OpenHome {
+            home,
+            volume: VolumeId(row.volume_id),
+            home_bytes: bytes(row.home_mib),
+            scratch_bytes: bytes(row.scratch_mib),
+        }
     });
     Ok(homes.collect())
 }

@@ -15,7 +15,7 @@ use std::{
 use protocol::{
     Epoch, TenantId, UserId, VolumeId, WorkspaceId,
     api::disk::{DiskKind, DiskReport, DiskWrites},
-    runner::{Command, DiskShare, Report},
+    runner::{Command, DiskShare, Report, RuntimeKind},
 };
 use rand::RngExt as _;
 use serde_json::json;
@@ -29,7 +29,7 @@ use crate::{
     disk::{
         self,
         budget::{Allowances, MIN_SHARE, RunningHome, divide},
-        measure::measure_disk,
+        measure::{is_cache_larger_than, measure_disk},
     },
 };
 
@@ -53,6 +53,29 @@ fn dirty(bytes: u64) -> Report {
         notice: None,
         killed_program: None,
     }
+}
+
+#[tokio::test]
+async fn excessive_runner_is_ended() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.config.engine.runtime = RuntimeKind::Microvm;
+    world.start().await;
+    let owner = world.owner().await;
+    let (honest, _) = owner.running(&world, "honest").await;
+    let (greedy, runner) = owner.running(&world, "greedy").await;
+    fill_cache(&world, runner.spec.volume, MIB);
+    let app = world.app();
+    disk::divide_room(&app).await.expect("divided");
+    assert!(app.engine.is_busy(greedy) && app.engine.is_busy(honest));
+    let cache = world.config.cache_dir.join(runner.spec.volume.to_string());
+    assert!(is_cache_larger_than(&cache, MIB / 2) && !is_cache_larger_than(&cache, 2 * MIB));
+    for number in 0..64 {
+        fs::write(cache.join(number.to_string()), "x").expect("written");
+    }
+    disk::divide_room(&app).await.expect("divided");
+    eventually("it is ended", async || (!app.engine.is_busy(greedy)).then_some(())).await;
+    assert!(app.engine.is_busy(honest), "others are not");
 }
 
 #[tokio::test]
