@@ -1,8 +1,8 @@
-//! The runner: one process per running workspace. It owns the workspace's sandbox, its volume and
+//! The runner: two processes per running workspace. It owns the workspace's sandbox, its volume and
 //! its front. The crate also builds the images that sandboxes boot from.
 //!
 //! ```text
-//! controller ◀─ reporter ─ session ─┬─ runtime: microvm (QEMU, network, jail) or fake
+//! controller ◀─ reporter ─ session ─┬─ runtime: microvm, container or fake ─ supervisor
 //!                                   ├─ home_volume ◀─ export (NBD) ◀─ QEMU
 //!                                   ├─ replicator ─▶ object store
 //! gateway ─▶ front ─▶ agent ────────┘

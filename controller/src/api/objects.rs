@@ -104,9 +104,9 @@ impl Uploads {
         wait.ok_or_else(|| StoreError::Unavailable("this home stores more than it may for now".to_owned()))
     }
 
-    fn give_back(&self, runner: WorkspaceId, bytes: u64) {
+    fn refund(&self, runner: WorkspaceId, bytes: u64) {
         if let Some(home) = self.homes().get_mut(&runner) {
-            home.allowance.give_back(bytes);
+            home.allowance.refund(bytes);
         }
     }
 
@@ -200,7 +200,7 @@ async fn create(
     Ok(match objects.store().put_if_absent(&name, content).await? {
         PutOutcome::Created => StatusCode::CREATED,
         PutOutcome::Existed => {
-            uploads.give_back(objects.workspace, bytes);
+            uploads.refund(objects.workspace, bytes);
             StatusCode::OK
         }
     })

@@ -166,18 +166,17 @@ fn measure_below(directory: &Path, max_files: usize) -> (u64, usize) {
 }
 
 /// Scratch disks have no name. The processes that have one open are found by its path, which begins with
-/// the directory of the volume's cache. Without root, only own processes are. Other files of a cache that were
-/// removed and are still open count too.
+/// the directory of the volume's cache. Without root, only own processes are. Other files of a cache that
+/// were removed and are still open count too.
 fn measure_scratch(caches: &Path) -> HashMap<VolumeId, u64> {
     let (mut scratch, mut counted) = (HashMap::new(), HashSet::new());
     let is_process = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten().filter(is_process) {
         for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
             let Some(volume) = scratch_of(caches, &file.path()) else { continue };
-            if let Ok(metadata) = fs::metadata(file.path()) {
-                if counted.insert((metadata.dev(), metadata.ino())) {
-                    *scratch.entry(volume).or_default() += file_bytes(&metadata);
-                }
+            let Ok(metadata) = fs::metadata(file.path()) else { continue };
+            if counted.insert((metadata.dev(), metadata.ino())) {
+                *scratch.entry(volume).or_default() += file_bytes(&metadata);
             }
         }
     }

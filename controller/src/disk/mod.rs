@@ -296,8 +296,8 @@ struct OpenHome {
     scratch_bytes: u64,
 }
 
-/// Ends the runners whose caches take more of the disk than an honest one can. Nothing of such a home is saved
-/// any more; what it has written beside the cache is removed at its next start.
+/// Ends the runners whose caches take more of the disk than an honest one can. Nothing of such a home is
+/// saved any more; what it has written beside the cache is removed at its next start.
 async fn end_excessive(core: &Core, homes: &[OpenHome]) -> Result<(), MeasureError> {
     let caches: Vec<_> = homes
         .iter()

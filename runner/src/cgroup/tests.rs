@@ -37,7 +37,7 @@ async fn sandbox_is_limited_and_removed() {
         return;
     }
     let _slot = Slot::acquire_exactly(SLOT).expect("free");
-    let cgroup = SandboxCgroup::create_in(host_hierarchies(), SLOT, &limits()).await;
+    let mut cgroup = SandboxCgroup::create_in(host_hierarchies(), SLOT, &limits()).await;
     let read = |file: &str| {
         cgroup.directories.iter().find_map(|directory| fs::read_to_string(directory.join(file)).ok())
     };
@@ -58,7 +58,7 @@ async fn memory_beyond_limit_ends_process() {
         return;
     }
     let _slot = Slot::acquire_exactly(SLOT + 2).expect("free");
-    let cgroup = SandboxCgroup::create_in(host_hierarchies(), SLOT + 2, &limits()).await;
+    let mut cgroup = SandboxCgroup::create_in(host_hierarchies(), SLOT + 2, &limits()).await;
     let entries = cgroup.open_entries().expect("opened");
     let join = entries.iter().map(|entry| format!("echo 0 > /proc/{}/fd/{}", std::process::id(), fd(entry)));
     let script =

@@ -1,5 +1,5 @@
-//! Changes what a sandbox's namespace allows: in the supervisor, and in the session through it. Of policies, only
-//! those of the controller are enforced: see [`PolicyAuthority`].
+//! Changes what a sandbox's namespace allows: in the supervisor, and in the session through it. Of
+//! policies, only those of the controller are enforced: see [`PolicyAuthority`].
 
 use std::{
     net::{IpAddr, Ipv4Addr, TcpStream},

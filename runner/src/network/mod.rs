@@ -154,8 +154,8 @@ impl Network {
 
 impl ContainerNetwork {
     /// Creates the network of a container in `slot`: that of [`Network`], with a second namespace behind a
-    /// veth pair instead of the guest behind a tap. The rules are the same. Also returns what the resolver and
-    /// the proxy serve.
+    /// veth pair instead of the guest behind a tap. The rules are the same. Also returns what the resolver
+    /// and the proxy serve.
     pub async fn create(slot: u16, allowed: &AllowedNetwork) -> Result<(Self, Sockets), NetworkError> {
         let created = create(slot, allowed, &host_nameservers(), create_container_end).await?;
         let CreatedNetwork { end: namespace, nameservers, control, sockets, .. } = created;

@@ -27,13 +27,13 @@ pub enum Operation {
     /// Mounts what a container consists of, but its home. Answered with one descriptor: the FUSE device on
     /// which the session serves the home. Once.
     MountParts,
-    /// Creates, checks or enlarges the home's file system, which the session serves, mounts it, and starts the
-    /// container. Answered with [`Answer::Started`]. Once.
+    /// Creates, checks or enlarges the home's file system, which the session serves, mounts it, and starts
+    /// the container. Answered with [`Answer::Started`]. Once.
     StartContainer(HomeContent),
     /// Ends the agent of a container, and so all of its programs, and waits for that for a while.
     EndContainer,
-    /// Writes what programs have written to a container's home to the session. Answered with one descriptor: a
-    /// pipe with the outcome.
+    /// Writes what programs have written to a container's home to the session. Answered with one descriptor:
+    /// a pipe with the outcome.
     SyncHome,
     /// Enlarges the file system of a container's home. Answered as [`Operation::SyncHome`].
     GrowHome {
@@ -89,8 +89,8 @@ pub enum Answer {
         /// The number that the prototype's state has in the VMM.
         state: Option<RawFd>,
     },
-    /// Descriptors: the standard error of the OCI runtime, a pipe with its exit status, and the channel to the
-    /// agent.
+    /// Descriptors: the standard error of the OCI runtime, a pipe with its exit status, and the channel to
+    /// the agent.
     Started,
     Traffic(Traffic),
     /// Why it failed: a sentence without its full stop.

@@ -29,9 +29,9 @@ const SUPERSEDED: &CStr = c"superseded";
 const MAX_DEPTH: u32 = 32;
 
 /// Creates the directory of a cache unless it exists, and makes it and all that is in it this user's and
-/// group's. The user before may have been hostile: what is no part of a cache is removed, and so is what the
-/// home's data has beyond `home_bytes`; no link is followed, and a name that changes during this leads nowhere
-/// else.
+/// group's. The user before may have been hostile: what is no part of a cache is removed, and so is what
+/// the home's data has beyond `home_bytes`; no link is followed, and a name that changes during this leads
+/// nowhere else.
 pub fn give_cache(directory: &Path, user: u32, home_bytes: u64) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let directory = open_directory(CWD, directory)?;

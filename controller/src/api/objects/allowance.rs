@@ -23,8 +23,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// That of a home. `None` if automatic snapshots have no bound (`upload_bytes_per_hour` is 0): the operator
-    /// wants none.
+    /// That of a home. `None` if automatic snapshots have no bound (`upload_bytes_per_hour` is 0): the
+    /// operator wants none.
     pub fn of_home(home_bytes: u64, upload_bytes_per_hour: u64) -> Option<Self> {
         let complete = complete_upload_allowance(upload_bytes_per_hour).saturating_add(2 * home_bytes);
         let per_hour = upload_bytes_per_hour.saturating_add(home_bytes).max(MIN_BYTES_PER_HOUR);
@@ -62,7 +62,7 @@ impl Allowance {
     }
 
     /// Returns what was taken for an object that was not stored.
-    pub fn give_back(&mut self, bytes: u64) {
+    pub fn refund(&mut self, bytes: u64) {
         self.bytes += bytes as f64;
     }
 
@@ -127,7 +127,7 @@ mod tests {
         assert!(allowance.is_complete(pace, now));
         allowance.take(pace, PACK, now, MAX_WAIT).expect("taken");
         assert!(!allowance.is_complete(pace, now));
-        allowance.give_back(PACK);
+        allowance.refund(PACK);
         assert!(allowance.is_complete(pace, now));
         allowance.take(pace, PACK, now, MAX_WAIT).expect("taken");
         assert!(allowance.is_complete(pace, now + Duration::from_secs(8)), "it has grown back");

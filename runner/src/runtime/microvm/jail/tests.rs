@@ -188,7 +188,7 @@ async fn jail_starts_program_in_cgroup() {
     let slot = crate::slot::Slot::acquire_exactly(SLOT).expect("free");
     let resources =
         protocol::workspace::Resources { vcpus: 1, memory_mib: 64, home_mib: 1, scratch_mib: 1, pids: 1 };
-    let cgroup = SandboxCgroup::create(&slot, &Limits::of_microvm(&resources, Disks::default())).await;
+    let mut cgroup = SandboxCgroup::create(&slot, &Limits::of_microvm(&resources, Disks::default())).await;
     let mut jail = Jail::for_program(PathBuf::from(PERL), Some(UID));
     jail.set_cgroups(cgroup.open_entries().expect("opened"));
     let directory = tempfile::tempdir().expect("a directory");
