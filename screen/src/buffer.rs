@@ -5,7 +5,10 @@
 
 use std::collections::VecDeque;
 
-use crate::row::{PackedRow, Row, Style};
+use crate::{
+    marks,
+    row::{PackedRow, Row, Style},
+};
 
 /// Most lines above the screen.
 pub const MAX_SCROLLBACK_LINES: usize = 10_000;
@@ -354,7 +357,9 @@ impl Lines {
                 .find(|row| !self.rows[*row].is_wrapped)
                 .unwrap_or(self.rows.len());
             if after > first + 1 && !self.is_cursor_in(first, after) {
+                let marks = marks::take_from_paragraph(&mut self.rows[first..after], self.old_cols);
                 let kept = self.widen_paragraph(first, after);
+                marks::give_to_paragraph(self.rows[first..first + kept].iter_mut(), marks, self.cols);
                 removed[first + kept..after].fill(true);
             }
             first = after;
@@ -428,7 +433,10 @@ impl Lines {
             if self.is_cursor_in(first, after) {
                 continue;
             }
-            let added = self.narrow_paragraph(first, after);
+            let marks = marks::take_from_paragraph(&mut self.rows[first..after], self.old_cols);
+            let mut added = self.narrow_paragraph(first, after);
+            let rows = self.rows[first..after].iter_mut().chain(&mut added);
+            marks::give_to_paragraph(rows, marks, self.cols);
             let count = added.len();
             let is_screen_full = self.base > 0 || self.y + 1 == self.len;
             let filled = if is_screen_full { self.len } else { self.y };

@@ -11,6 +11,7 @@ use crate::{
     charset::Charset,
     emulator::{Charsets, Emulator, Modes, Pen},
     extra::Extra,
+    marks::MarkKind,
     parser::Join,
     row::{Row, Style, bits},
 };
@@ -56,6 +57,10 @@ impl Drawing<'_> {
         if !self.terminal.title.is_empty() {
             let title = &self.terminal.title;
             self.add(format_args!("\x1b]2;{title}\x1b\\"));
+        }
+        if !self.terminal.directory.is_empty() {
+            let directory = &self.terminal.directory;
+            self.add(format_args!("\x1b]7;{directory}\x1b\\"));
         }
     }
 
@@ -214,7 +219,13 @@ impl Drawing<'_> {
         let mut drawn_over = is_first_drawn_over.then_some(0);
         let mut cursor = 0;
         let mut at = 0;
+        let mut marks = marks_in_order(row, cols).into_iter().peekable();
         while at < cols {
+            while let Some((column, kind)) = marks.next_if(|(column, _)| *column <= at) {
+                self.go_from(cursor, column.max(cursor));
+                cursor = column.max(cursor);
+                kind.draw(&mut self.out);
+            }
             let cell = row.cells()[at];
             let width = usize::from(cell.width());
             if cell.has_content() {
@@ -232,7 +243,8 @@ impl Drawing<'_> {
             if width == 0 {
                 at += 1;
             } else if is_erased(cell.style) {
-                let run = row.cells()[at..cols].iter().take_while(|other| **other == cell).count();
+                let end = marks.peek().map_or(cols, |(column, _)| *column);
+                let run = row.cells()[at..end].iter().take_while(|other| **other == cell).count();
                 let is_drawn_over = drawn_over.is_some_and(|column| (at..at + run).contains(&column));
                 if !cell.is_default() || is_drawn_over {
                     self.go_from(cursor, at);
@@ -256,6 +268,8 @@ impl Drawing<'_> {
                 at += 1;
             }
         }
+        // In the second half of a wide character at the end.
+        marks.for_each(|(_, kind)| kind.draw(&mut self.out));
     }
 
     fn go_from(&mut self, cursor: usize, column: usize) {
@@ -446,6 +460,14 @@ impl Drawing<'_> {
         }
         row.push_text(at, &mut self.out);
     }
+}
+
+/// The marks of a row by their columns, which a narrower window may have cut.
+fn marks_in_order(row: &Row, cols: usize) -> Vec<(usize, MarkKind)> {
+    let mut marks: Vec<_> =
+        row.marks.iter().map(|mark| ((mark.column as usize).min(cols - 1), mark.kind)).collect();
+    marks.sort_by_key(|(column, _)| *column);
+    marks
 }
 
 /// Whether an erase makes blank cells of this style.

@@ -5,6 +5,7 @@ use crate::{
     charset::{self, Charset},
     colors::{self, Colors},
     extra::{Extra, Extras, Link},
+    marks::{self, Mark, MarkKind},
     parser::{Handler, Join, Parameters},
     row::{Cell, Row, Style, bits},
     width::width,
@@ -12,6 +13,8 @@ use crate::{
 
 /// Longest title, in bytes. The rest is cut.
 const MAX_TITLE_BYTES: usize = 256;
+/// Longest address of a working directory, in bytes. A longer one is ignored.
+const MAX_DIRECTORY_BYTES: usize = 8 * 1024;
 /// Most bytes of replies that wait to be taken. A program that asks more and reads nothing gets no more.
 const MAX_REPLY_BYTES: usize = 4 * 1024;
 /// Most characters that one repetition prints.
@@ -148,6 +151,8 @@ pub struct Emulator {
     pub colors: Colors,
     /// The title that the program set.
     pub title: String,
+    /// The address of the shell's working directory. Empty if the shell told none.
+    pub directory: String,
     /// Replies to the program's queries that were not taken yet.
     pub replies: Vec<u8>,
 }
@@ -172,6 +177,7 @@ impl Emulator {
             converts_line_feeds: false,
             colors: Colors::default(),
             title: String::new(),
+            directory: String::new(),
             replies: Vec::new(),
         }
     }
@@ -376,6 +382,7 @@ impl Emulator {
         if let Some(row) = self.active().rows.get_mut(y) {
             row.fill(cell, respects_protection);
             row.is_wrapped = false;
+            row.marks.clear();
         }
     }
 
@@ -878,6 +885,21 @@ impl Emulator {
         self.title.truncate(end);
     }
 
+    fn set_directory(&mut self, address: &str) {
+        if address.len() <= MAX_DIRECTORY_BYTES && !address.contains(char::is_control) {
+            address.clone_into(&mut self.directory);
+        }
+    }
+
+    /// Marks the cursor's place. Full-screen programs have no prompts.
+    fn add_mark(&mut self, payload: &str) {
+        let Some(kind) = MarkKind::parse(payload).filter(|_| !self.is_alternate) else { return };
+        let last_col = self.cols - 1;
+        let buffer = self.active();
+        let column = buffer.x.min(last_col) as u32;
+        marks::add(&mut buffer.row().marks, Mark { column, kind });
+    }
+
     fn repeat(&mut self, count: usize, join: Join) {
         let Some(width) = join else { return };
         let buffer = self.active();
@@ -1092,6 +1114,7 @@ impl Handler for Emulator {
         match number {
             0 | 2 => self.set_title(payload),
             4 => self.set_palette(payload),
+            7 => self.set_directory(payload),
             8 => self.set_link(payload),
             10..=12 => {
                 let first = colors::FOREGROUND + (number - 10) as u16;
@@ -1100,6 +1123,7 @@ impl Handler for Emulator {
                 }
             }
             104 => self.reset_palette(payload),
+            133 => self.add_mark(payload),
             110..=112 => self.colors.reset(Some(colors::FOREGROUND + (number - 110) as u16)),
             _ => {}
         }

@@ -4,9 +4,9 @@
 //! The page draws terminals with xterm.js, so the model does what xterm.js does, also where other terminals
 //! differ: in cells and their attributes, wide and combining characters, wrapped rows, scroll regions,
 //! character sets, tab stops, modes, links, colours, the alternate screen, and in how a resize moves text
-//! between rows. A life: [`Screen::push`] gets a program's output, and [`Screen::draw`] returns escape
-//! sequences after which a fresh terminal shows the same and continues in the same way. The tests compare
-//! both, cell by cell, with xterm.js itself.
+//! between rows. Marks of a shell (OSC 133) move with their rows. A life: [`Screen::push`] gets a program's
+//! output, and [`Screen::draw`] returns escape sequences after which a fresh terminal shows the same and
+//! continues in the same way. The tests compare both, cell by cell, with xterm.js itself.
 //!
 //! The program's queries are answered here ([`Screen::take_replies`]), once, whether anybody watches or not.
 //!
@@ -19,6 +19,7 @@ mod colors;
 mod drawing;
 mod emulator;
 mod extra;
+mod marks;
 mod parser;
 mod row;
 mod width;
@@ -75,6 +76,21 @@ impl Screen {
     /// Whether the output ends inside a sequence, of which the rest follows.
     pub fn is_in_sequence(&self) -> bool {
         !self.parser.is_at_rest()
+    }
+
+    /// Output that removes all lines but the cursor's, which becomes the first. `None` while a program uses
+    /// the whole screen, or a part of it.
+    pub fn clear_sequence(&self) -> Option<Vec<u8>> {
+        let buffer = &self.terminal.primary;
+        let is_whole = (buffer.top, buffer.bottom) == (0, self.terminal.height - 1);
+        if self.terminal.is_alternate || !is_whole || self.is_in_sequence() {
+            return None;
+        }
+        let above = match buffer.y {
+            0 => String::new(),
+            rows => format!("\x1b[{rows}S\x1b[{rows}A"),
+        };
+        Some(format!("{above}\x1b[3J").into_bytes())
     }
 
     /// Bytes that draw the same screen on a terminal of this size that was just reset. An incomplete
@@ -164,6 +180,57 @@ mod tests {
         restored.push(&screen.draw());
         restored.push(b"AAAA\x07b");
         assert!(!String::from_utf8_lossy(&restored.draw()).contains('A'));
+    }
+
+    #[test]
+    fn marks_survive_scrolling_and_drawing() {
+        let text = |drawing: Vec<u8>| String::from_utf8(drawing).expect("UTF-8");
+        let mut screen = Screen::new(20, 3);
+        screen.push(b"\x1b]7;file://host/home/dev\x07");
+        for command in 0..4 {
+            screen.push(b"\x1b]133;A\x07$ \x1b]133;B\x07run\r\n\x1b]133;C;start=5\x07");
+            screen.push(format!("output {command}\r\n\x1b]133;D;{command};duration=9\x07").as_bytes());
+        }
+        screen.push(b"\x1b]133;A\x07$ \x1b]133;B\x07");
+        let drawing = text(screen.draw());
+        assert!(drawing.contains("\x1b]7;file://host/home/dev\x1b\\"), "{drawing:?}");
+        let first = "\x1b]133;A\x1b\\$ \x1b]133;B\x1b\\run\r\n\x1b]133;C;start=5\x1b\\output 0\r\n";
+        assert!(drawing.contains(first), "{drawing:?}");
+        assert_eq!(drawing.matches("\x1b]133;D;").count(), 4);
+        let last = "\x1b]133;D;3;duration=9\x1b\\\x1b]133;A\x1b\\$ \x1b]133;B\x1b\\";
+        assert!(drawing.contains(last), "{drawing:?}");
+        let mut restored = Screen::new(20, 3);
+        restored.push(drawing.as_bytes());
+        assert_eq!(text(restored.draw()), drawing);
+        // What is erased has no marks, and the lines above keep theirs.
+        screen.push(b"\x1b[H\x1b[2J");
+        assert_eq!(text(screen.draw_screen_only()).matches("\x1b]133;").count(), 0);
+        assert!(text(screen.draw()).matches("\x1b]133;").count() > 8);
+    }
+
+    #[test]
+    fn marks_move_with_text_that_is_reflowed() {
+        let mut screen = Screen::new(10, 4);
+        screen.push(b"\x1b]133;A\x07$ \x1b]133;B\x07echo 123456789\r\n\x1b]133;C\x07x\r\n\r\n");
+        let marked = |screen: &Screen| String::from_utf8(screen.draw()).expect("UTF-8");
+        screen.resize(6, 4);
+        screen.resize(20, 4);
+        let drawing = marked(&screen);
+        assert!(drawing.contains("\x1b]133;A\x1b\\$ \x1b]133;B\x1b\\echo 123456789\r\n"), "{drawing:?}");
+        assert!(drawing.contains("\x1b]133;C\x1b\\x"), "{drawing:?}");
+    }
+
+    #[test]
+    fn clear_keeps_the_line_of_the_cursor() {
+        let mut screen = Screen::new(20, 3);
+        screen.push(b"one\r\ntwo\r\nthree\r\nfour\r\n$ typed");
+        let clear = screen.clear_sequence().expect("a whole screen");
+        screen.push(&clear);
+        let drawing = String::from_utf8(screen.draw()).expect("UTF-8");
+        assert!(drawing.contains("$ typed") && !drawing.contains("four"), "{drawing:?}");
+        assert!(drawing.ends_with("\x1b[1;8H\x1b[?12l\x1b[?25h"), "{drawing:?}");
+        screen.push(b"\x1b[?1049h");
+        assert_eq!(screen.clear_sequence(), None);
     }
 
     #[test]

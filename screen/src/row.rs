@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::width::width;
+use crate::{marks::Mark, width::width};
 
 /// Most bytes of a character with its combining marks. More marks are dropped.
 const MAX_COMBINED_BYTES: usize = 128;
@@ -115,12 +115,19 @@ pub struct Row {
     combined: BTreeMap<usize, String>,
     /// The text of the row above continues here.
     pub is_wrapped: bool,
+    /// Marks of the shell.
+    pub marks: Vec<Mark>,
 }
 
 impl Row {
     /// A row of blank cells.
     pub fn blank(cols: usize, style: Style, is_wrapped: bool) -> Self {
-        Self { cells: vec![Cell::blank(style); cols], combined: BTreeMap::new(), is_wrapped }
+        Self {
+            cells: vec![Cell::blank(style); cols],
+            combined: BTreeMap::new(),
+            is_wrapped,
+            marks: Vec::new(),
+        }
     }
 
     /// Number of cells.
@@ -358,6 +365,7 @@ pub struct PackedRow {
     cols: u16,
     /// The text of the row above continues here.
     pub is_wrapped: bool,
+    marks: Box<[Mark]>,
 }
 
 #[derive(Debug)]
@@ -391,6 +399,7 @@ impl PackedRow {
             combined: row.combined.clone(),
             cols: row.len() as u16,
             is_wrapped: row.is_wrapped,
+            marks: row.marks.as_slice().into(),
         }
     }
 
@@ -412,7 +421,12 @@ impl PackedRow {
             PackedContent::Any(contents) => contents.iter().for_each(|content| push(*content)),
         }
         cells.resize(usize::from(self.cols), Cell::blank(Style::default()));
-        Row { cells, combined: self.combined.clone(), is_wrapped: self.is_wrapped }
+        Row {
+            cells,
+            combined: self.combined.clone(),
+            is_wrapped: self.is_wrapped,
+            marks: self.marks.to_vec(),
+        }
     }
 
     /// About how much memory the row takes, in bytes.
@@ -422,7 +436,11 @@ impl PackedRow {
             PackedContent::Any(contents) => contents.len() * size_of::<u32>(),
         };
         let combined: usize = self.combined.values().map(|text| text.capacity() + 64).sum();
-        size_of::<Self>() + content + self.styles.len() * size_of::<(u16, Style)>() + combined
+        size_of::<Self>()
+            + content
+            + self.styles.len() * size_of::<(u16, Style)>()
+            + combined
+            + self.marks.len() * size_of::<Mark>()
     }
 
     /// Calls `mark` with the number of further attributes of every style.
