@@ -260,6 +260,10 @@ impl Route {
             ("POST", ["terminals"]) => (Terminal, Write, false, MAX_JSON_BYTES),
             ("GET", ["terminals", id]) if is_terminal_id(id) => (Terminal, Read, false, 0),
             ("DELETE", ["terminals", id]) if is_terminal_id(id) => (Terminal, Write, false, 0),
+            ("POST", ["terminals", id, "rename"]) if is_terminal_id(id) => {
+                (Terminal, Write, false, MAX_JSON_BYTES)
+            }
+            ("POST", ["terminals", id, "clear"]) if is_terminal_id(id) => (Terminal, Write, false, 0),
             (_, ["terminals", id, "attach"]) if upgrades && is_terminal_id(id) => (Terminal, Read, true, 0),
             (_, ["exec"]) if upgrades => (Exec, Write, true, 0),
             ("GET", ["files"] | ["files", "find" | "search"]) | ("GET" | "HEAD", ["files", "content"]) => {
@@ -416,6 +420,8 @@ mod tests {
             let id = crate::TerminalId::random();
             for (method, path) in [
                 ("POST", "terminals".to_owned()),
+                ("POST", format!("terminals/{id}/rename")),
+                ("POST", format!("terminals/{id}/clear")),
                 ("DELETE", format!("terminals/{id}")),
                 ("GET", "exec".to_owned()),
                 ("GET", "ports/3000/connect".to_owned()),

@@ -1,7 +1,8 @@
 //! Terminals: each is two numbered streams of bytes.
 //!
 //! Routes (below `/v1/`): `GET terminals` → [`TerminalList`]; `POST terminals` ([`NewTerminal`]) →
-//! [`TerminalInfo`]; `GET terminals/{terminal}`; `DELETE terminals/{terminal}` ends the program;
+//! [`TerminalInfo`]; `GET terminals/{terminal}`; `POST terminals/{terminal}/rename` ([`RenameTerminal`]) →
+//! [`TerminalInfo`]; `DELETE terminals/{terminal}` ends the program;
 //! `terminals/{terminal}/attach?client=&from=&cols=&rows=` ([`AttachQuery`]) is a WebSocket of
 //! binary messages. The first byte of a message is the tag given at [`ServerMessage`] and
 //! [`ClientMessage`]. Numbers are big-endian.
@@ -34,6 +35,8 @@ pub const MAX_INPUT_BYTES: usize = 64 * 1024;
 pub const MAX_SIDE: u16 = 1000;
 /// Most terminals in one workspace.
 pub const MAX_TERMINALS: usize = 64;
+/// Longest name of a terminal, in characters.
+pub const MAX_NAME_CHARS: usize = 100;
 
 /// Size of a terminal, in character cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,6 +80,7 @@ pub struct NewTerminal {
 #[schema(example = json!({
     "id": "7f9c2ba4-e88f-4d27-a61b-7b1c5f3d2a10",
     "title": "bash",
+    "directory": "/home/dev/project",
     "size": { "cols": 80, "rows": 24 },
     "created_at": 1_764_374_400_000_u64,
     "end": 5120,
@@ -88,6 +92,12 @@ pub struct TerminalInfo {
     /// Title that the program set with OSC 0 or 2, otherwise the command's name. Text from the
     /// guest.
     pub title: String,
+    /// Name that a user has given the terminal. It is shown in place of the title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Working directory of the shell, absolute. Absent if it cannot be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// Current size.
     pub size: TerminalSize,
     /// Creation time in Unix milliseconds.
@@ -106,6 +116,17 @@ pub struct TerminalInfo {
 pub struct TerminalList {
     /// All terminals, the oldest first.
     pub terminals: Vec<TerminalInfo>,
+    /// Absolute path of the home. Working directories and paths that programs print are often in it.
+    #[serde(default)]
+    pub home: String,
+}
+
+/// Body of `POST terminals/{terminal}/rename`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "name": "server" }))]
+pub struct RenameTerminal {
+    /// The new name, at most 100 characters. Empty: the title is shown again.
+    pub name: String,
 }
 
 /// How a process ended: with an exit code or by a signal.

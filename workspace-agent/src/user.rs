@@ -153,6 +153,11 @@ impl GuestUser {
         vec!["/bin/bash".to_owned(), "-l".to_owned()]
     }
 
+    /// Program and arguments of a login shell that reads the file of `ENV` in place of its start files.
+    pub fn marking_shell(&self) -> Vec<String> {
+        ["/bin/bash", "--posix", "-l"].map(str::to_owned).to_vec()
+    }
+
     /// Program and arguments of a shell that reads no start files.
     pub fn plain_shell(&self) -> Vec<String> {
         ["/bin/bash", "--noprofile", "--norc"].map(str::to_owned).to_vec()

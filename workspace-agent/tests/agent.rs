@@ -16,7 +16,7 @@ use protocol::{
     document::{DocumentEvent, RefusalReason},
     exec::{ExecEnd, ExecInput, ExecOutput, ExecRequest, INPUT_WINDOW_BYTES},
     files::{DirectoryChanges, DirectoryListing, FileEntry, MAX_ENTRIES},
-    terminal::{ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalInfo},
+    terminal::{ClientMessage, OUTPUT_WINDOW_BYTES, ServerMessage, TerminalInfo, TerminalList},
 };
 use support::{Agent, Editor, Socket, next_event, within_timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -163,6 +163,63 @@ async fn plain_shell_ignores_broken_start_files() {
         read_output_until(&mut socket, "a-way-in-42").await;
         std::fs::remove_file(agent.path(file)).expect("removed");
     }
+}
+
+#[tokio::test]
+async fn shell_marks_its_commands() {
+    let agent = Agent::start().await;
+    std::fs::create_dir(agent.path("a b")).expect("a directory");
+    std::fs::write(agent.path(".profile"), "shopt login_shell; PS1='prompt> '; PROMPT_COMMAND='x=1'")
+        .expect("a file");
+    let terminal = agent.create_terminal(&[]).await;
+    let mut socket = agent.open_socket(&format!("/v1/terminals/{}/attach?client=a", terminal.id)).await;
+    let start = read_output_until(&mut socket, "133;B").await;
+    assert!(start.contains("login_shell") && start.contains("on"), "{start:?}");
+    assert!(start.contains("\x1b]133;A") && start.contains("prompt> "), "{start:?}");
+    let line = b"cd 'a b'; (exit 3)\r";
+    send_input(&mut socket, 0, line).await;
+    let ran = read_output_until(&mut socket, "a%20b").await;
+    assert!(ran.contains("\x1b]133;C;start=") && ran.contains("\x1b]133;D;3;duration="), "{ran:?}");
+    let list: TerminalList = agent.json(Method::GET, "/v1/terminals", serde_json::Value::Null).await;
+    assert_eq!(list.home, agent.path("").to_str().expect("text").trim_end_matches('/'));
+    assert_eq!(list.terminals[0].directory, Some(format!("{}/a b", list.home)));
+    // Who comes later sees the marks, too. The command's output is empty.
+    let mut other = agent.open_socket(&format!("/v1/terminals/{}/attach?client=b", terminal.id)).await;
+    let drawn = read_output_until(&mut other, "133;D;3").await;
+    assert!(drawn.contains("a%20b\x1b\\") && drawn.contains("\x1b]133;C;start="), "{drawn:?}");
+    // A plain shell is left alone.
+    let request = serde_json::json!({ "plain_shell": true });
+    let plain: TerminalInfo = agent.json(Method::POST, "/v1/terminals", request).await;
+    let mut socket = agent.open_socket(&format!("/v1/terminals/{}/attach?client=a", plain.id)).await;
+    send_input(&mut socket, 0, b"echo plain-$((1+1))\r").await;
+    let text = read_output_until(&mut socket, "plain-2").await;
+    assert!(!text.contains("\x1b]133;"), "{text:?}");
+}
+
+#[tokio::test]
+async fn terminals_are_renamed_and_cleared() {
+    let agent = Agent::start().await;
+    let terminal = agent.create_terminal(&["/bin/sh"]).await;
+    let path = format!("/v1/terminals/{}", terminal.id);
+    let rename = async |name: String| {
+        let body = serde_json::json!({ "name": name });
+        agent.json::<TerminalInfo>(Method::POST, &format!("{path}/rename"), body).await.name
+    };
+    assert_eq!(rename(" ser\u{7}ver ".to_owned()).await, Some("server".to_owned()));
+    assert_eq!(rename(String::new()).await, None);
+    let long = serde_json::json!({ "name": "é".repeat(101) });
+    let (status, _) = agent.send(Method::POST, &format!("{path}/rename"), full(long.to_string())).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+
+    let mut socket = agent.open_socket(&format!("{path}/attach?client=a")).await;
+    send_input(&mut socket, 0, b"echo gone-$((40+2)); printf kept-$((1+1))\n").await;
+    read_output_until(&mut socket, "kept-2").await;
+    let (status, _) = agent.send(Method::POST, &format!("{path}/clear"), empty()).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    read_output_until(&mut socket, "\x1b[3J").await;
+    let mut other = agent.open_socket(&format!("{path}/attach?client=b")).await;
+    let drawn = read_output_until(&mut other, "kept-2").await;
+    assert!(!drawn.contains("gone-42"), "{drawn:?}");
 }
 
 #[tokio::test]

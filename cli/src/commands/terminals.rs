@@ -26,7 +26,7 @@ impl Terminals {
     pub async fn run(self, context: &Context) -> Result<(), CommandError> {
         let server = context.server()?;
         let workspace = workspace::find(&server, &self.target.workspace).await?;
-        let TerminalList { terminals } = server.terminals(workspace.id).await?;
+        let TerminalList { terminals, .. } = server.terminals(workspace.id).await?;
         context.output.list(&terminals)
     }
 }
@@ -39,7 +39,7 @@ impl Record for TerminalInfo {
             OffsetDateTime::from_unix_timestamp(self.created_at / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         vec![
             self.id.to_string(),
-            output::printable(&self.title),
+            output::printable(self.name.as_ref().unwrap_or(&self.title)),
             format!("{}×{}", self.size.cols, self.size.rows),
             self.viewers.to_string(),
             self.exit.map_or_else(|| "running".to_owned(), |exit| format!("exited ({})", exit.status())),

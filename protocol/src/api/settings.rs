@@ -32,6 +32,18 @@ pub enum TerminalCursor {
     Underline,
 }
 
+/// When a terminal asks before it pastes several lines or control characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PasteWarning {
+    /// Before control characters, and before several lines unless the program takes them as one text.
+    Auto,
+    /// Before control characters and several lines.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// Settings of the workbench. What is null has its default, or with the settings of a workspace, the user's.
 ///
 /// A request changes the settings that it names, and null resets one.
@@ -72,4 +84,6 @@ pub struct Settings {
     pub terminal_font_size: Option<u8>,
     /// The shape of the cursor in terminals.
     pub terminal_cursor: Option<TerminalCursor>,
+    /// When a terminal asks before it pastes several lines or control characters.
+    pub terminal_paste_warning: Option<PasteWarning>,
 }

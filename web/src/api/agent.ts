@@ -47,6 +47,7 @@ export type TextLocation = Schemas["TextLocation"];
 export type Changed = Schemas["DirectoryChanges"];
 export type Size = Schemas["TerminalSize"];
 export type Exit = Schemas["ExitStatus"];
+export type NewTerminal = Schemas["NewTerminal"];
 export type TerminalInfo = Schemas["TerminalInfo"];
 export type TerminalList = Schemas["TerminalList"];
 export type AttachInfo = Schemas["AttachInfo"];

@@ -17,6 +17,7 @@ import type {
   References,
   Repositories,
   SearchEvent,
+  NewTerminal,
   TerminalInfo,
   TerminalList,
 } from "./agent";
@@ -431,6 +432,15 @@ export const filesApi = {
       headers: { accept: "*/*" },
       timeoutMs: CONTENT_TIMEOUT_MS,
     }),
+  /** Whether there is a regular file. */
+  exists: (id: string, path: string) =>
+    fetchResponse(agentPath(id, "files/content", { path }), { method: "HEAD" }).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof ApiError && error.status >= 400 && error.status < 500) return false;
+        throw error;
+      },
+    ),
   contentUrl: (id: string, path: string) => `/api/v1${agentPath(id, "files/content", { path })}`,
   downloadUrl: (id: string, path: string) =>
     `/api/v1${agentPath(id, "files/content", { path, download: "1" })}`,
@@ -498,10 +508,13 @@ export const languagesApi = {
 };
 
 export const terminalsApi = {
-  list: async (id: string) => (await request<TerminalList>(agentPath(id, "terminals"))).terminals,
-  /** A plain shell reads no start files. */
-  create: (id: string, plainShell = false) =>
-    post<TerminalInfo>(agentPath(id, "terminals"), plainShell ? { plain_shell: true } : {}),
+  list: (id: string) => request<TerminalList>(agentPath(id, "terminals")),
+  get: (id: string, terminal: string) => request<TerminalInfo>(agentPath(id, `terminals/${terminal}`)),
+  create: (id: string, terminal: NewTerminal = {}) =>
+    post<TerminalInfo>(agentPath(id, "terminals"), terminal),
+  rename: (id: string, terminal: string, name: string) =>
+    post<TerminalInfo>(agentPath(id, `terminals/${terminal}/rename`), { name }),
+  clear: (id: string, terminal: string) => post<void>(agentPath(id, `terminals/${terminal}/clear`)),
   close: (id: string, terminal: string) => remove(agentPath(id, `terminals/${terminal}`)),
 };
 

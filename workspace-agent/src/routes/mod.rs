@@ -55,6 +55,8 @@ fn relayed_routes() -> Vec<Route> {
         ("POST", "/v1/terminals", post(terminals::create_terminal)),
         ("GET", "/v1/terminals/{terminal}", get(terminals::get_terminal)),
         ("DELETE", "/v1/terminals/{terminal}", delete(terminals::delete_terminal)),
+        ("POST", "/v1/terminals/{terminal}/rename", post(terminals::rename_terminal)),
+        ("POST", "/v1/terminals/{terminal}/clear", post(terminals::clear_terminal)),
         ("GET", "/v1/terminals/{terminal}/attach", any(terminals::attach_terminal)),
         ("GET", "/v1/exec", any(exec::exec_program)),
         ("GET", "/v1/documents", any(documents::open_document)),

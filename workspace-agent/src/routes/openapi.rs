@@ -37,6 +37,8 @@ const PUBLIC_PREFIX: &str = "/api/v1/workspaces/{id}/agent";
         terminals::list_terminals,
         terminals::create_terminal,
         terminals::get_terminal,
+        terminals::rename_terminal,
+        terminals::clear_terminal,
         terminals::delete_terminal,
         terminals::attach_terminal,
         files::list_directory,

@@ -10,7 +10,7 @@ use axum::{
 };
 use protocol::{
     Code, TerminalId,
-    terminal::{AttachQuery, NewTerminal, TerminalInfo, TerminalList},
+    terminal::{AttachQuery, MAX_NAME_CHARS, NewTerminal, RenameTerminal, TerminalInfo, TerminalList},
 };
 
 use super::may_write;
@@ -32,7 +32,8 @@ use crate::{
     responses((status = 200, description = "All terminals.", body = TerminalList)),
 )]
 pub async fn list_terminals(State(state): State<Arc<AgentState>>) -> Json<TerminalList> {
-    Json(TerminalList { terminals: state.terminals.list() })
+    let home = state.home.path().to_string_lossy().into_owned();
+    Json(TerminalList { terminals: state.terminals.list(), home })
 }
 
 /// Create a terminal
@@ -84,6 +85,61 @@ pub async fn get_terminal(
     Path(id): Path<TerminalId>,
 ) -> ApiResult<Json<TerminalInfo>> {
     Ok(Json(state.terminals.find(id)?.info()))
+}
+
+/// Rename a terminal
+///
+/// Shows a name in place of the title that programs set, for all viewers. An empty name shows the title
+/// again. Requires write access.
+#[utoipa::path(
+    post,
+    path = "/terminals/{terminal}/rename",
+    tag = "terminals",
+    params(("terminal" = TerminalId, Path, description = "Id of the terminal.")),
+    request_body(content = RenameTerminal, description = "The name."),
+    responses(
+        (status = 200, description = "The terminal with its name.", body = TerminalInfo),
+        (status = 404, description = "`not_found`: no such terminal or workspace."),
+        (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 422, description = "`invalid`: the name is longer than 100 characters."),
+    ),
+)]
+pub async fn rename_terminal(
+    State(state): State<Arc<AgentState>>,
+    Path(id): Path<TerminalId>,
+    Json(request): Json<RenameTerminal>,
+) -> ApiResult<Json<TerminalInfo>> {
+    let terminal = state.terminals.find(id)?;
+    if request.name.chars().count() > MAX_NAME_CHARS {
+        let message = format!("Choose a name of at most {MAX_NAME_CHARS} characters");
+        return Err(ApiError::new(Code::Invalid, format!("{message}.")).with_field("name", message));
+    }
+    terminal.rename(&request.name);
+    Ok(Json(terminal.info()))
+}
+
+/// Clear a terminal
+///
+/// Removes all lines but that of the cursor, also those above the screen, for all viewers. Does nothing while
+/// a program uses the whole screen. Requires write access.
+#[utoipa::path(
+    post,
+    path = "/terminals/{terminal}/clear",
+    tag = "terminals",
+    params(("terminal" = TerminalId, Path, description = "Id of the terminal.")),
+    responses(
+        (status = 204, description = "The lines are removed."),
+        (status = 404, description = "`not_found`: no such terminal or workspace."),
+    ),
+)]
+pub async fn clear_terminal(
+    State(state): State<Arc<AgentState>>,
+    Path(id): Path<TerminalId>,
+) -> ApiResult<StatusCode> {
+    let cleared = state.terminals.find(id)?.clear().await;
+    cleared
+        .map_err(|error| ApiError::new(Code::Internal, format!("Cannot clear the terminal: {error:#}.")))?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Delete a terminal

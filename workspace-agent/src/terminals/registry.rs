@@ -12,7 +12,7 @@ use protocol::{
     terminal::{MAX_TERMINALS, NewTerminal, TerminalInfo},
 };
 
-use super::terminal::Terminal;
+use super::{shell_integration::ShellIntegration, terminal::Terminal};
 use crate::{
     error::{ApiError, ApiResult},
     tasks::Tasks,
@@ -25,7 +25,10 @@ const MAX_ENDED: usize = 16;
 
 /// The list of terminals, the oldest first.
 #[derive(Default)]
-pub struct TerminalRegistry(Mutex<Vec<Arc<Terminal>>>);
+pub struct TerminalRegistry {
+    terminals: Mutex<Vec<Arc<Terminal>>>,
+    shells: ShellIntegration,
+}
 
 impl TerminalRegistry {
     /// Number of terminals, including those that have ended.
@@ -68,7 +71,8 @@ impl TerminalRegistry {
     pub fn create(&self, user: &GuestUser, request: &NewTerminal, tasks: &Tasks) -> ApiResult<Arc<Terminal>> {
         let mut terminals = self.terminals();
         make_room(&mut terminals)?;
-        let terminal = Terminal::start(user, request, tasks).map_err(|error| start_error(error, request))?;
+        let terminal = Terminal::start(user, &self.shells, request, tasks)
+            .map_err(|error| start_error(error, request))?;
         terminals.push(terminal.clone());
         Ok(terminal)
     }
@@ -81,7 +85,7 @@ impl TerminalRegistry {
     }
 
     fn terminals(&self) -> MutexGuard<'_, Vec<Arc<Terminal>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.terminals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -72,6 +72,11 @@ impl ScreenModel {
         self.screen.is_in_sequence()
     }
 
+    /// Output that removes all lines but the cursor's, if it may be removed.
+    pub fn clear_sequence(&self) -> Option<Vec<u8>> {
+        self.screen.clear_sequence()
+    }
+
     /// Draws the screen, perhaps with the lines above it.
     pub fn snapshot(&self, with_lines_above: bool) -> Snapshot {
         let screen = if with_lines_above { self.screen.draw() } else { self.screen.draw_screen_only() };

@@ -36,6 +36,7 @@ use tokio::{
 use super::{
     ring::OutputRing,
     screen::{ScreenModel, Snapshot},
+    shell_integration::ShellIntegration,
     sizes::SizeLog,
     window::{OutputWindow, ReadRoom},
 };
@@ -103,6 +104,8 @@ struct State {
     is_screen_in_sequence: bool,
     /// The title that the program set.
     title: String,
+    /// The name that a user has given the terminal. Empty: none.
+    name: String,
     /// The program has ended. The rest of its output is read without regard to the viewers.
     is_draining: bool,
     /// The PTY has closed. No output follows.
@@ -147,14 +150,22 @@ pub enum NextOutput {
 
 impl Terminal {
     /// Starts the program of `request` (by default a login shell) in a new PTY.
-    pub fn start(user: &GuestUser, request: &NewTerminal, tasks: &Tasks) -> anyhow::Result<Arc<Self>> {
+    pub fn start(
+        user: &GuestUser,
+        shells: &ShellIntegration,
+        request: &NewTerminal,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Arc<Self>> {
         let size = request.size.unwrap_or(DEFAULT_SIZE).clamped();
         let is_shell = request.command.as_ref().is_none_or(Vec::is_empty);
-        let shell = || if request.plain_shell { user.plain_shell() } else { user.shell() };
-        let argv = request.command.clone().filter(|argv| !argv.is_empty()).unwrap_or_else(shell);
+        let (argv, variables) = match request.command.clone().filter(|argv| !argv.is_empty()) {
+            Some(command) => (command, Vec::new()),
+            None if request.plain_shell => (user.plain_shell(), Vec::new()),
+            None => shells.shell(user),
+        };
         let directory = user.find_directory(request.directory.as_deref())?;
         let pty = native_pty_system().openpty(pty_size(size))?;
-        let command = pty_command(user, &argv, directory);
+        let command = pty_command(user, &argv, directory, variables);
         let (child, guard) =
             children::spawn_owned(|| pty.slave.spawn_command(command), |child| child.process_id())?;
         drop(pty.slave);
@@ -174,6 +185,7 @@ impl Terminal {
                 screen_drawn: 0,
                 is_screen_in_sequence: false,
                 title: String::new(),
+                name: String::new(),
                 is_draining: false,
                 is_closed: false,
                 exit: None,
@@ -317,6 +329,21 @@ impl Terminal {
         drawing.await.context("cannot draw the screen")
     }
 
+    /// Removes all lines but the cursor's, for all viewers. The program does not see it. Nothing happens
+    /// while a program uses the whole screen.
+    pub async fn clear(self: &Arc<Self>) -> anyhow::Result<()> {
+        let terminal = self.clone();
+        let clearing = spawn_blocking(move || {
+            let mut screen = terminal.screen();
+            terminal.update_screen(&mut screen);
+            screen.clear_sequence()
+        });
+        if let Some(sequence) = clearing.await.context("cannot read the screen")? {
+            self.record_output(&sequence);
+        }
+        Ok(())
+    }
+
     /// Sets the colours that a program is told when it asks.
     pub async fn set_colors(self: &Arc<Self>, colors: TerminalColors) {
         let [foreground, background, cursor] = colors.main;
@@ -338,12 +365,26 @@ impl Terminal {
         TerminalInfo {
             id: self.id,
             title: title.clone(),
+            name: Some(state.name.clone()).filter(|name| !name.is_empty()),
+            directory: self.directory().filter(|_| state.exit.is_none()),
             size: state.sizes.current(),
             created_at: self.created_at,
             end: state.ring.end(),
             viewers: state.window.count(),
             exit: state.exit,
         }
+    }
+
+    /// The working directory of the program that was started, as the kernel tells it.
+    fn directory(&self) -> Option<String> {
+        let directory = std::fs::read_link(format!("/proc/{}/cwd", self.process?)).ok()?;
+        directory.into_os_string().into_string().ok()
+    }
+
+    /// Gives the terminal a name. Without characters that can be seen, it has its title again.
+    pub fn rename(&self, name: &str) {
+        let name: String = name.trim().chars().filter(|character| !character.is_control()).collect();
+        self.state().name = name;
     }
 
     /// Whether the program has ended.
@@ -634,10 +675,15 @@ async fn write_input(pty: Arc<AsyncFd<OwnedFd>>, mut queue: mpsc::Receiver<Vec<u
     }
 }
 
-fn pty_command(user: &GuestUser, argv: &[String], directory: PathBuf) -> CommandBuilder {
+fn pty_command(
+    user: &GuestUser,
+    argv: &[String],
+    directory: PathBuf,
+    mut variables: Vec<(String, String)>,
+) -> CommandBuilder {
     let terminal = [("TERM", "xterm-256color"), ("COLORTERM", "truecolor")];
-    let program =
-        user.program(argv, directory, &terminal.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    variables.extend(terminal.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let program = user.program(argv, directory, &variables);
     let mut command = CommandBuilder::from_argv(program.argv);
     command.env_clear();
     for (name, value) in program.environment {
