@@ -121,7 +121,9 @@ await step("a link to localhost in a terminal opens the preview", async () => {
   // The layer above the text takes the pointer.
   const { x, y, height } = await line.boundingBox();
   await ada.mouse.move(x + 90, y + height / 2);
+  await ada.keyboard.down("Control");
   await ada.mouse.click(x + 110, y + height / 2);
+  await ada.keyboard.up("Control");
   await frame.getByText("path: /start?a=b").waitFor();
 });
 

@@ -64,7 +64,7 @@ export default function WatchPage({ id }: { id: string }) {
 const REFRESH_INTERVAL_MS = 5_000;
 
 function WatchedTerminals({ id }: { id: string }) {
-  const terminals = useTerminals(id, false, null, null);
+  const terminals = useTerminals(id, false, { active: null, groups: [] }, null);
   const { refresh } = terminals;
   useEffect(() => {
     const timer = setInterval(
@@ -80,6 +80,7 @@ function WatchedTerminals({ id }: { id: string }) {
         terminals={terminals}
         writable={false}
         visible
+        isNarrow
         onHandle={() => undefined}
         handle={() => undefined}
       />

@@ -103,6 +103,20 @@ export const SETTING_ROWS: readonly SettingRow[] = [
     },
   },
   {
+    name: "terminalPasteWarning",
+    group: "Terminal",
+    label: "Paste warning",
+    about: "Ask before pasting control characters, or several lines that the shell may run.",
+    control: {
+      kind: "choice",
+      options: [
+        ["auto", "When lines may run"],
+        ["always", "Always"],
+        ["never", "Never"],
+      ],
+    },
+  },
+  {
     name: "quickOpenIgnored",
     group: "Search",
     label: "Ignored files in quick open",

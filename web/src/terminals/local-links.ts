@@ -1,9 +1,13 @@
 // Links to servers of the workspace that programs print without a scheme, such as "localhost:3000". The
 // add-on for links finds those with one.
-import type { IBufferLine, ILink, ILinkProvider, Terminal } from "@xterm/xterm";
+import type { ILink, ILinkProvider, Terminal } from "@xterm/xterm";
+import type { LinkGestures } from "./link-gestures";
+import { readParagraph } from "./terminal-text";
 
 const ADDRESS =
   /(?<![\w.:/@-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0):\d{2,5}(?![\d:])(?:\/[^\s"'<>()[\]{}]*)?/g;
+/** Longest text that is read for addresses. */
+const MAX_TEXT = 2_000;
 
 export interface FoundAddress {
   text: string;
@@ -19,34 +23,20 @@ export function findLocalAddresses(line: string): FoundAddress[] {
   }));
 }
 
-/** The text of a line, and the column of each of its characters: some take two columns. */
-function readLine(line: IBufferLine): { text: string; columns: number[] } {
-  const columns: number[] = [];
-  let text = "";
-  for (let column = 0; column < line.length; column++) {
-    const cell = line.getCell(column);
-    if (!cell || cell.getWidth() === 0) continue;
-    const characters = cell.getChars() || " ";
-    for (let at = 0; at < characters.length; at++) columns.push(column);
-    text += characters;
-  }
-  return { text, columns };
-}
-
-export function localLinks(terminal: Terminal, open: (url: string) => void): ILinkProvider {
+export function localLinks(
+  terminal: Terminal,
+  gestures: LinkGestures,
+  open: (url: string) => void,
+): ILinkProvider {
   return {
     provideLinks(y, callback) {
-      const line = terminal.buffer.active.getLine(y - 1);
-      if (!line) return callback(undefined);
-      const { text, columns } = readLine(line);
-      const links = findLocalAddresses(text).map(({ text, start }): ILink => {
-        const column = (index: number) => (columns[index] ?? 0) + 1;
-        return {
-          text,
-          range: { start: { x: column(start), y }, end: { x: column(start + text.length - 1), y } },
-          activate: () => open(`http://${text}`),
-        };
-      });
+      const paragraph = readParagraph(terminal.buffer.active, y - 1, MAX_TEXT);
+      if (!paragraph) return callback(undefined);
+      const links = findLocalAddresses(paragraph.text).map(({ text, start }): ILink => ({
+        text,
+        range: { start: paragraph.place(start), end: paragraph.place(start + text.length - 1) },
+        ...gestures.handler(() => open(`http://${text}`)),
+      }));
       callback(links);
     },
   };

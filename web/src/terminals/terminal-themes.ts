@@ -1,5 +1,17 @@
 // The sixteen colours of the terminal, light and dark.
+import type { ISearchOptions } from "@xterm/addon-search";
 import { type ITheme } from "@xterm/xterm";
+
+/** The colours of matches of a search. */
+export function findColors(isDark: boolean): NonNullable<ISearchOptions["decorations"]> {
+  const [match, active] = isDark ? ["#55491f", "#8a6a12"] : ["#f6e7b0", "#f2bf4a"];
+  return {
+    matchBackground: match,
+    matchOverviewRuler: match,
+    activeMatchBackground: active,
+    activeMatchColorOverviewRuler: active,
+  };
+}
 
 export const lightTheme: ITheme = {
   background: "#ffffff",

@@ -1,24 +1,35 @@
 // One terminal: connects xterm.js to a TerminalStream.
 import { FitAddon } from "@xterm/addon-fit";
+import { SearchAddon } from "@xterm/addon-search";
 import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { uuidv4 } from "lib0/random";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useRef, useState, type MouseEvent } from "react";
 import { request, ApiError } from "../api/client";
-import { socketUrl } from "../api/endpoints";
+import { filesApi, socketUrl, terminalsApi } from "../api/endpoints";
 import type { Exit, Size } from "../api/agent";
 import { reconnectOnReturn, type ConnectionState } from "../streams/reconnecting-socket";
 import { TerminalStream } from "../streams/terminal-stream";
 import { displayName } from "../files/paths";
-import { usePreferences } from "../ui/preferences";
+import { ContextMenu, type MenuEntry } from "../ui/menu";
+import { currentPreferences, usePreferences } from "../ui/preferences";
 import { useIsDark } from "../ui/theme";
 import { writeClipboard } from "../ui/clipboard";
 import { copyText, toast, toastError } from "../ui/toasts";
 import { copiedText } from "./clipboard-requests";
+import type { Command } from "./command-list";
+import { CommandMarks } from "./command-marks";
+import { fileLinks } from "./file-links";
+import { MAX_HIGHLIGHTED } from "./find-text";
+import { linkGestures } from "./link-gestures";
 import { localLinks } from "./local-links";
+import { asksBeforePaste, pasteRisk } from "./paste";
+import { PasteDialog } from "./paste-dialog";
 import { leaveQueriesToAgent, themeBytes } from "./program-queries";
+import { TerminalFind } from "./terminal-find";
+import { terminalMenu } from "./terminal-menu";
 import { allowTerminalStyles } from "./xterm-styles";
 import { lightTheme, darkTheme } from "./terminal-themes";
 
@@ -35,14 +46,28 @@ export interface TerminalHandle {
   type: (text: string) => void;
   /** Whether a full-screen program is running, which then gets the function keys. */
   fullScreen: () => boolean;
+  /** Opens the find widget, with the selected text if it is in one line. */
+  find: () => void;
+  /** Scrolls to the previous or the next prompt. */
+  jump: (by: 1 | -1) => void;
+  copyOutput: () => void;
   retry: () => void;
 }
+
+/** A file in the output of a program, at a place. */
+export type OpenFile = (path: string, line: number, column: number) => void;
 
 interface Props {
   workspace: string;
   id: string;
+  /** The one whose keys are typed, of those that are shown. */
   active: boolean;
+  /** Shown, perhaps beside others. */
+  shown: boolean;
   readOnly: boolean;
+  canSplit: boolean;
+  /** Absolute path of the home. */
+  home: string;
   label: string;
   onTitle: (title: string) => void;
   onExit: (exit: Exit) => void;
@@ -53,6 +78,12 @@ interface Props {
   /** The user asked for a shell that reads no start files, in place of this one. */
   onPlainShell: () => void;
   onHandle: (handle: TerminalHandle | null) => void;
+  /** The focus is in the terminal. */
+  onFocus: () => void;
+  onSplit: () => void;
+  onRename: () => void;
+  onClose: () => void;
+  onOpenFile?: OpenFile | undefined;
   /** Opens a link that a program has printed, by http or https. */
   onLink?: ((url: string) => void) | undefined;
   /** Applies the Ctrl of the touch keys to the next letter. */
@@ -60,7 +91,7 @@ interface Props {
 }
 
 export function TerminalView(props: Props) {
-  const { workspace, id, active, readOnly } = props;
+  const { workspace, id, shown, readOnly } = props;
   const place = useRef<HTMLDivElement>(null);
   const [state, setState] = useState<ConnectionState>("connecting");
   const [ended, setEnded] = useState<Exit | null>(null);
@@ -68,11 +99,22 @@ export function TerminalView(props: Props) {
   const [brokenStart, setBrokenStart] = useState("");
   /** What was typed while the connection was lost, until the user decides about it. */
   const [heldInput, setHeldInput] = useState("");
+  const [search, setSearch] = useState<SearchAddon | null>(null);
+  /** How often the find widget was asked for, and for what. Null: it is closed. */
+  const [find, setFind] = useState<{ request: number; initial: string } | null>(null);
+  /** Text that is pasted only with a yes. */
+  const [paste, setPaste] = useState<string | null>(null);
+  const [menu, setMenu] = useState<{ x: number; y: number; items: MenuEntry[] } | null>(null);
   const isDark = useIsDark();
   const { terminalFontSize, terminalCursor } = usePreferences();
   const latest = useRef(props);
   const ended_ = useRef(false);
-  const parts = useRef<{ terminal: Terminal; stream: TerminalStream; fit: () => void } | null>(null);
+  const parts = useRef<{
+    terminal: Terminal;
+    stream: TerminalStream;
+    marks: CommandMarks;
+    fit: () => void;
+  } | null>(null);
   useEffect(() => {
     latest.current = props;
   });
@@ -100,11 +142,41 @@ export function TerminalView(props: Props) {
     terminal.loadAddon(fitter);
     terminal.loadAddon(new Unicode11Addon());
     terminal.unicode.activeVersion = "11";
+    const searching = new SearchAddon({ highlightLimit: MAX_HIGHLIGHTED });
+    terminal.loadAddon(searching);
+    setSearch(searching);
     const followLink = (url: string) => {
       if (/^https?:\/\//i.test(url)) (latest.current.onLink ?? openLink)(url);
     };
-    terminal.loadAddon(new WebLinksAddon((_, url) => followLink(url)));
-    terminal.registerLinkProvider(localLinks(terminal, followLink));
+    const gestures = linkGestures(element);
+    const webLinks = gestures.handler(followLink);
+    terminal.loadAddon(new WebLinksAddon(webLinks.activate, webLinks));
+    // Links that programs name themselves (OSC 8).
+    terminal.options.linkHandler = webLinks;
+    terminal.registerLinkProvider(localLinks(terminal, gestures, followLink));
+    const marks = new CommandMarks(terminal, (command, event) => {
+      setMenu({ x: event.clientX, y: event.clientY, items: [outputItem(command)] });
+    });
+    const outputItem = (command: Command): MenuEntry => ({
+      label: "Copy output",
+      icon: "copy",
+      run: () => void copyText(marks.outputOf(command), "Output"),
+    });
+    const exists = rememberBriefly((path) => filesApi.exists(workspace, path));
+    terminal.registerLinkProvider(
+      fileLinks(terminal, gestures, {
+        home: () => latest.current.home,
+        exists,
+        open: (path, line, column) => latest.current.onOpenFile?.(path, line, column),
+        directoriesAt: async (line) => {
+          const known = marks.list.directoriesAt(line);
+          if (known.length > 0) return known;
+          // A shell that tells nothing: where it is now.
+          const { directory } = await terminalsApi.get(workspace, id);
+          return directory ? [directory] : [];
+        },
+      }),
+    );
     leaveQueriesToAgent(terminal);
     terminal.open(element);
 
@@ -224,9 +296,24 @@ export function TerminalView(props: Props) {
       return !event.defaultPrevented;
     });
 
+    const onPaste = (event: ClipboardEvent) => {
+      const text = event.clipboardData?.getData("text/plain") ?? "";
+      if (readOnly || ended_.current || text === "") return;
+      const isBracketed = terminal.modes.bracketedPasteMode;
+      if (!asksBeforePaste(pasteRisk(text), currentPreferences().terminalPasteWarning, isBracketed)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      setPaste(text);
+    };
+    // Before xterm.js sees it.
+    element.addEventListener("paste", onPaste, true);
+
     const observer = new ResizeObserver(() => requestAnimationFrame(fit));
     observer.observe(element);
-    const onFocus = () => fit(); // another viewer may have changed the size; the focused one decides
+    const onFocus = () => {
+      latest.current.onFocus();
+      fit();
+    }; // another viewer may have changed the size; the focused one decides
     terminal.textarea?.addEventListener("focus", onFocus);
     // xterm.js measures cells when the font is set, so it is set once it has loaded.
     void document.fonts.load(`13px ${mono}`).then(() => {
@@ -237,7 +324,7 @@ export function TerminalView(props: Props) {
     fit();
     stream.start(element.offsetParent ? { cols: terminal.cols, rows: terminal.rows } : null);
     const stopWaking = reconnectOnReturn(stream.connection);
-    parts.current = { terminal, stream, fit };
+    parts.current = { terminal, stream, marks, fit };
     latest.current.onHandle({
       focus: () => terminal.focus(),
       type: (text) => {
@@ -245,6 +332,17 @@ export function TerminalView(props: Props) {
         terminal.focus();
       },
       fullScreen: () => terminal.buffer.active.type === "alternate",
+      find: () => {
+        const selected = terminal.getSelection();
+        const initial = selected.includes("\n") ? "" : selected;
+        setFind((find) => ({ request: (find?.request ?? 0) + 1, initial }));
+      },
+      jump: (by) => marks.jump(by),
+      copyOutput: () => {
+        const command = marks.current();
+        if (command) void copyText(marks.outputOf(command), "Output");
+        else toast("No command has run in this terminal, or its shell does not mark commands.");
+      },
       retry: () => stream.retry(),
     });
     return () => {
@@ -253,6 +351,8 @@ export function TerminalView(props: Props) {
       clearTimeout(silent);
       stopWaking();
       observer.disconnect();
+      element.removeEventListener("paste", onPaste, true);
+      setSearch(null);
       stream.close();
       terminal.dispose();
     };
@@ -272,13 +372,71 @@ export function TerminalView(props: Props) {
     fit();
   }, [terminalFontSize, terminalCursor, workspace, id, readOnly]);
   useEffect(() => {
-    if (active) requestAnimationFrame(() => parts.current?.fit());
-  }, [active]);
+    if (shown) requestAnimationFrame(() => parts.current?.fit());
+  }, [shown]);
 
   const status = ended ? (ended.code ?? 128 + (ended.signal ?? 0)) : null;
   const decide = (send: boolean) => {
     parts.current?.stream.resolveHeldInput(send);
     parts.current?.terminal.focus();
+  };
+  const closeFind = () => {
+    setFind(null);
+    parts.current?.terminal.focus();
+  };
+  const pasteNow = (text: string) => {
+    // The dialog gives the focus back first.
+    requestAnimationFrame(() => {
+      parts.current?.terminal.focus();
+      parts.current?.terminal.paste(text);
+    });
+  };
+  const pasteFromClipboard = async () => {
+    try {
+      // Browsers offer this only on https and loopback pages.
+      const text = await navigator.clipboard.readText();
+      const isBracketed = parts.current?.terminal.modes.bracketedPasteMode ?? false;
+      const asks = asksBeforePaste(pasteRisk(text), currentPreferences().terminalPasteWarning, isBracketed);
+      if (asks) setPaste(text);
+      else if (text !== "") pasteNow(text);
+    } catch {
+      toast("The browser does not let this page read the clipboard. Press Ctrl+V instead.");
+    }
+  };
+  const openMenu = (event: MouseEvent) => {
+    const made = parts.current;
+    if (!made || (event.target as Element).closest(".find-panel, .terminal-note")) return;
+    event.preventDefault();
+    const { terminal, marks } = made;
+    // A program that follows the mouse gets this click. With Shift it is the user's.
+    if (terminal.modes.mouseTrackingMode !== "none" && !event.shiftKey) return;
+    const items = terminalMenu(
+      {
+        writable: !readOnly,
+        hasSelection: terminal.hasSelection(),
+        hasOutput: marks.current() !== null,
+        canSplit: props.canSplit,
+      },
+      {
+        copy: () => writeClipboard(terminal.getSelection()).catch((error) => toastError(error, "copy")),
+        paste: () => void pasteFromClipboard(),
+        selectAll: () => terminal.selectAll(),
+        find: () => setFind((find) => ({ request: (find?.request ?? 0) + 1, initial: "" })),
+        clear: () => {
+          terminalsApi
+            .clear(workspace, id)
+            .catch((error: unknown) => toastError(error, "clear the terminal"));
+        },
+        copyOutput: () => {
+          const command = marks.current();
+          if (command) void copyText(marks.outputOf(command), "Output");
+        },
+        split: props.onSplit,
+        rename: props.onRename,
+        close: props.onClose,
+      },
+    );
+    setMenu({ x: event.clientX, y: event.clientY, items });
   };
   const plainShellButton = (
     <button className="link-button" onClick={props.onPlainShell}>
@@ -288,13 +446,30 @@ export function TerminalView(props: Props) {
   return (
     <div
       className={state === "open" || ended ? "terminal" : "terminal dimmed"}
-      hidden={!active}
+      hidden={!shown}
       role="tabpanel"
       aria-label={props.label}
       data-terminal={id}
       data-state={ended ? "ended" : state}
+      onContextMenu={openMenu}
     >
       <div ref={place} className="terminal-place" />
+      {find && search && (
+        <TerminalFind search={search} request={find.request} initial={find.initial} onClose={closeFind} />
+      )}
+      {paste !== null && <PasteDialog text={paste} onPaste={pasteNow} onClose={() => setPaste(null)} />}
+      {menu && (
+        <ContextMenu
+          label="Terminal"
+          x={menu.x}
+          y={menu.y}
+          items={menu.items}
+          onClose={() => {
+            setMenu(null);
+            parts.current?.terminal.focus();
+          }}
+        />
+      )}
       {ended ? (
         <p className="terminal-note" role="status">
           {brokenStart || `The shell exited with status ${status}.`}
@@ -352,6 +527,27 @@ async function copyForProgram(text: string, terminal: HTMLElement): Promise<void
   } catch {
     offer(); // the browser wants a click first
   }
+}
+
+/** How long an answer about a file is used: output is often about files that come and go. */
+const REMEMBERED_MS = 5_000;
+/** Most answers that are remembered. */
+const MAX_REMEMBERED = 200;
+
+/** Asks once for each path in a while. */
+function rememberBriefly(ask: (path: string) => Promise<boolean>): (path: string) => Promise<boolean> {
+  const known = new Map<string, { at: number; answer: Promise<boolean> }>();
+  return (path) => {
+    const now = performance.now();
+    const before = known.get(path);
+    if (before && now - before.at < REMEMBERED_MS) return before.answer;
+    const answer = ask(path).catch(() => false);
+    known.delete(path);
+    known.set(path, { at: now, answer });
+    const [oldest] = known.keys();
+    if (known.size > MAX_REMEMBERED && oldest !== undefined) known.delete(oldest);
+    return answer;
+  };
 }
 
 /** Opens a link printed by the guest in a tab without access to this one. */

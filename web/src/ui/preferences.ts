@@ -4,6 +4,7 @@ import { useSyncExternalStore } from "react";
 
 export type Theme = "system" | "light" | "dark";
 export type TerminalCursor = "block" | "bar" | "underline";
+export type PasteWarning = "auto" | "always" | "never";
 
 export interface Preferences {
   theme: Theme;
@@ -30,6 +31,8 @@ export interface Preferences {
   /** In pixels. */
   terminalFontSize: number;
   terminalCursor: TerminalCursor;
+  /** When a terminal asks before it pastes several lines or control characters. */
+  terminalPasteWarning: PasteWarning;
 }
 export type PreferenceName = keyof Preferences;
 /** Those that are on or off. */
@@ -56,6 +59,7 @@ const DEFAULTS: Preferences = {
   searchIgnored: false,
   terminalFontSize: 13,
   terminalCursor: "block",
+  terminalPasteWarning: "auto",
 };
 const NAMES = Object.keys(DEFAULTS) as PreferenceName[];
 
@@ -63,6 +67,7 @@ const NAMES = Object.keys(DEFAULTS) as PreferenceName[];
 const LIMITS: Partial<Record<PreferenceName, (value: unknown) => boolean>> = {
   theme: (value) => ["system", "light", "dark"].includes(value as string),
   terminalCursor: (value) => ["block", "bar", "underline"].includes(value as string),
+  terminalPasteWarning: (value) => ["auto", "always", "never"].includes(value as string),
   editorFontSize: isBetween(8, 40),
   terminalFontSize: isBetween(8, 40),
   tabWidth: isBetween(1, 16),

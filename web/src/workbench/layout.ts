@@ -1,5 +1,6 @@
 // The layout of a workspace's page, remembered in the browser.
 import { restoreTabs, type GroupTabs, type Tabs } from "../editor/tab-model";
+import { parseGroups, type TerminalGroups } from "../terminals/split-model";
 import type { SideView } from "./activity-bar";
 
 export interface Layout {
@@ -12,6 +13,8 @@ export interface Layout {
   groups: readonly GroupTabs[];
   focusedGroup: number;
   terminal: string | null;
+  /** Terminals beside each other. */
+  terminalGroups: TerminalGroups;
 }
 
 const fresh: Layout = {
@@ -24,6 +27,7 @@ const fresh: Layout = {
   groups: [],
   focusedGroup: 0,
   terminal: null,
+  terminalGroups: [],
 };
 const VIEWS: readonly SideView[] = ["explorer", "search", "git", "problems", "ports"];
 const MAX_REMEMBERED = 200;
@@ -50,6 +54,7 @@ export function parseLayout(text: string | null): Layout {
       expanded: strings(stored.expanded),
       groups: Array.isArray(stored.groups) ? stored.groups.map(parseGroup) : [],
       focusedGroup: Number(stored.focusedGroup) || 0,
+      terminalGroups: parseGroups(stored.terminalGroups),
     };
   } catch {
     return fresh;

@@ -44,6 +44,25 @@ describe("key bindings", () => {
   });
 });
 
+describe("keys of the terminal", () => {
+  const ctrl = (code: string, more: Partial<Key> = {}) => key(code, { ctrlKey: true, ...more });
+
+  it("find, split and jump as in VS Code", () => {
+    expect(keyBinding(ctrl("KeyF"), actions, terminal)).toBe(actions.findInTerminal);
+    expect(keyBinding(ctrl("Digit5", { shiftKey: true }), actions, terminal)).toBe(actions.splitTerminal);
+    expect(keyBinding(ctrl("ArrowUp"), actions, terminal)).not.toBeNull();
+    expect(keyBinding(ctrl("KeyF"), actions, editor)).toBeNull();
+  });
+
+  it("stay with full-screen programs, and change nothing for viewers", () => {
+    const full = { ...terminal, isFullScreen: true };
+    for (const code of ["KeyF", "ArrowUp", "ArrowDown"])
+      expect(keyBinding(ctrl(code), actions, full), code).toBeNull();
+    const viewer = { ...terminal, writable: false };
+    expect(keyBinding(ctrl("Digit5", { shiftKey: true }), actions, viewer)).toBeNull();
+  });
+});
+
 describe("Alt+W", () => {
   it("closes the tab, but not from the find widget", () => {
     const closeKey = key("KeyW", { altKey: true });
@@ -105,6 +124,7 @@ describe("commands", () => {
       isWrapped: false,
       file: null,
       hasClosedTabs: false,
+      hasTerminal: false,
       ports: [],
     };
     const labels = workbenchCommands(actions, context).map(({ label }) => label);

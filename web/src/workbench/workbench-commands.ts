@@ -20,6 +20,15 @@ export interface WorkbenchActions {
   newTerminal: () => void;
   /** Opens a terminal whose shell reads no start files. */
   newPlainShell: () => void;
+  /** Opens a terminal beside the active one. */
+  splitTerminal: () => void;
+  findInTerminal: () => void;
+  /** Scrolls to the next prompt of the terminal, or with -1 to the previous one. */
+  jumpToPrompt: (by: 1 | -1) => void;
+  copyOutput: () => void;
+  clearTerminal: () => void;
+  renameTerminal: () => void;
+  closeTerminal: () => void;
   toggleSideBar: () => void;
   togglePanel: () => void;
   toggleWordWrap: () => void;
@@ -59,10 +68,11 @@ export interface WorkbenchContext {
   hasClosedTabs: boolean;
   /** The ports that programs listen on. */
   ports: readonly number[];
+  hasTerminal: boolean;
 }
 
 export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchContext): Command[] {
-  const { writable, sideBar, panel, isDark, isWrapped, file, hasClosedTabs, ports } = context;
+  const { writable, sideBar, panel, isDark, isWrapped, file, hasClosedTabs, ports, hasTerminal } = context;
   const when = (condition: boolean, ...commands: Command[]) => (condition ? commands : []);
   const hasFile = file !== null;
   return [
@@ -154,6 +164,30 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
       { group: "Terminal", label: "New terminal", keys: "Ctrl+Shift+`", run: actions.newTerminal },
       { group: "Terminal", label: "New plain shell (without start files)", run: actions.newPlainShell },
     ),
+    ...when(
+      hasTerminal,
+      { group: "Terminal", label: "Find in terminal", keys: "Ctrl+F", run: actions.findInTerminal },
+      {
+        group: "Terminal",
+        label: "Go to previous command",
+        keys: "Ctrl+Up",
+        run: () => actions.jumpToPrompt(-1),
+      },
+      {
+        group: "Terminal",
+        label: "Go to next command",
+        keys: "Ctrl+Down",
+        run: () => actions.jumpToPrompt(1),
+      },
+      { group: "Terminal", label: "Copy output of last command", run: actions.copyOutput },
+    ),
+    ...when(
+      hasTerminal && writable,
+      { group: "Terminal", label: "Split terminal", keys: "Ctrl+Shift+5", run: actions.splitTerminal },
+      { group: "Terminal", label: "Rename terminal…", run: actions.renameTerminal },
+      { group: "Terminal", label: "Clear terminal", run: actions.clearTerminal },
+      { group: "Terminal", label: "Close terminal…", run: actions.closeTerminal },
+    ),
     ...ports.map((port) => ({
       group: "Ports",
       label: `Open preview of port ${port}`,
@@ -215,7 +249,7 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
   }
   if (key.key === "F6" && !ctrl && !(inTerminal && context.isFullScreen))
     return () => actions.cycleRegion(shift ? -1 : 1);
-  if (inTerminal) return null;
+  if (inTerminal) return terminalBinding(key, actions, context);
   if (key.key === "F1") return actions.openPalette;
   if (key.key === "F8" && !ctrl && !alt) return () => actions.nextProblem(shift ? -1 : 1);
   if (ctrl && !shift) {
@@ -241,6 +275,17 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
     if (key.key === "PageUp") return () => actions.nextTab(-1);
   }
   return alt ? altBinding(key, actions, context) : null;
+}
+
+/** Keys that VS Code takes from a shell, too. A full-screen program gets them. */
+function terminalBinding(key: Key, actions: WorkbenchActions, context: KeyContext): (() => void) | null {
+  if (!(key.ctrlKey || key.metaKey) || key.altKey) return null;
+  if (key.shiftKey) return key.code === "Digit5" && context.writable ? actions.splitTerminal : null;
+  if (context.isFullScreen) return null;
+  if (key.code === "KeyF") return actions.findInTerminal;
+  if (key.key === "ArrowUp") return () => actions.jumpToPrompt(-1);
+  if (key.key === "ArrowDown") return () => actions.jumpToPrompt(1);
+  return null;
 }
 
 function altBinding(key: Key, actions: WorkbenchActions, context: KeyContext): (() => void) | null {

@@ -130,7 +130,12 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const documents = useDocuments(workspace.id, user, firstTabs);
   const { tabs } = documents;
   const search = useSearch(workspace.id);
-  const terminals = useTerminals(workspace.id, writable, first.terminal, files.connection);
+  const terminals = useTerminals(
+    workspace.id,
+    writable,
+    { active: first.terminal, groups: first.terminalGroups },
+    files.connection,
+  );
   const handles = useRef(new Map<string, TerminalHandle>());
   const views = useRef(new Map<string, EditorView>());
   const narrow = useNarrow();
@@ -170,8 +175,20 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       groups: tabs.groups,
       focusedGroup: tabs.focused,
       terminal: terminals.active,
+      terminalGroups: terminals.groups,
     });
-  }, [workspace.id, side, view, sideWidth, panel, panelHeight, files.expanded, tabs, terminals.active]);
+  }, [
+    workspace.id,
+    side,
+    view,
+    sideWidth,
+    panel,
+    panelHeight,
+    files.expanded,
+    tabs,
+    terminals.active,
+    terminals.groups,
+  ]);
 
   useEffect(() => {
     if (documents.active && !isDiffTab(documents.active))
@@ -310,6 +327,19 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       focusTerminal();
       void terminals.create(true);
     },
+    splitTerminal: () => {
+      focusTerminal();
+      void (narrow ? terminals.create() : terminals.split());
+    },
+    findInTerminal: () => {
+      focusTerminal();
+      afterRender(() => activeTerminal()?.find());
+    },
+    jumpToPrompt: (by) => activeTerminal()?.jump(by),
+    copyOutput: () => activeTerminal()?.copyOutput(),
+    clearTerminal: terminals.clear,
+    renameTerminal: () => terminals.askToRename(terminals.active),
+    closeTerminal: () => terminals.askToClose(terminals.active),
     toggleSideBar: () => setSide(!side),
     togglePanel: () => setPanel(!panel),
     toggleWordWrap: () => setPreference("wordWrap", !wordWrap),
@@ -380,6 +410,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
       file: activeFile,
       hasClosedTabs: tabs.closed.length > 0,
       ports: ports.open?.map(({ port }) => port) ?? [],
+      hasTerminal: terminals.active !== null,
     }),
   ];
   const listedFiles = useMemo(() => {
@@ -548,12 +579,14 @@ export function Workbench({ workspace, connected, onFork }: Props) {
               terminals={terminals}
               writable={writable}
               visible={terminalVisible}
+              isNarrow={narrow}
               onHandle={(id, handle) => {
                 if (handle) handles.current.set(id, handle);
                 else handles.current.delete(id);
               }}
               handle={(id) => handles.current.get(id)}
               onLink={openLink}
+              onOpenFile={(path, line, column) => goToLine(path, { line, column })}
             />
           </section>
         </main>
