@@ -29,12 +29,18 @@ export function TerminalFind({ search, request, initial, onClose }: Props) {
   const [query, setQuery] = useState(() => ({ ...remembered, term: initial || remembered.term }));
   const [results, setResults] = useState<ISearchResultChangeEvent | null>(null);
   const field = useRef<HTMLInputElement>(null);
-  const colors = findColors(useIsDark());
+  const isDark = useIsDark();
 
   const find = (isNext: boolean, incremental: boolean) => {
     if (query.regex && !isValidExpression(query.term)) return search.clearDecorations();
     const { term, caseSensitive, wholeWord, regex } = query;
-    const options: ISearchOptions = { caseSensitive, wholeWord, regex, incremental, decorations: colors };
+    const options: ISearchOptions = {
+      caseSensitive,
+      wholeWord,
+      regex,
+      incremental,
+      decorations: findColors(isDark),
+    };
     if (isNext) search.findNext(term, options);
     else search.findPrevious(term, options);
   };
@@ -42,8 +48,10 @@ export function TerminalFind({ search, request, initial, onClose }: Props) {
   const findFirst = useEffectEvent(() => find(false, true));
   useEffect(() => {
     remembered = query;
+    // Matches keep the colours that they were drawn with.
+    search.clearDecorations();
     findFirst();
-  }, [query, search]);
+  }, [query, search, isDark]);
   useEffect(() => {
     field.current?.focus();
     field.current?.select();

@@ -66,7 +66,7 @@ export function Dialog({ title, onClose, wide = false, kind = "form", children }
 /** The first field, or the primary action unless it destroys something: then Cancel. */
 function initialFocus(dialog: HTMLElement): HTMLElement | null {
   return (
-    dialog.querySelector<HTMLElement>("input, textarea, select") ??
+    dialog.querySelector<HTMLElement>("input:not([type=checkbox]), textarea, select") ??
     dialog.querySelector<HTMLElement>(".form-actions > :last-child:not(.danger)") ??
     dialog.querySelector<HTMLElement>(".form-actions > .button:not(.danger)")
   );
