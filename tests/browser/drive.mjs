@@ -23,6 +23,7 @@ import {
   typeLine,
   openPage,
 } from "./harness.mjs";
+import { fileViewSteps } from "./file-view-steps.mjs";
 import { terminalSteps } from "./terminal-steps.mjs";
 import { workbenchSteps } from "./workbench-steps.mjs";
 
@@ -274,6 +275,7 @@ await step("files: create a folder, rename, upload, download, delete", async () 
 
 await workbenchSteps(ada, workspace);
 await terminalSteps(ada, workspace);
+await fileViewSteps(ada, workspace);
 
 await step("a folder of 20,000 entries is shown, and only what is in view is drawn", async () => {
   await ada.locator(".xterm-helper-textarea").first().focus();

@@ -370,6 +370,15 @@ export interface SearchOptions {
   exclude: string;
 }
 
+/** Largest image that is shown. */
+const MAX_IMAGE_BYTES = 64 * 1024 * 1024;
+
+/** The size in a `Content-Range` header: `bytes 0-4095/10000`. */
+function totalOf(contentRange: string | null): number | null {
+  const total = /\/(\d+)$/.exec(contentRange ?? "")?.[1];
+  return total === undefined ? null : Number(total);
+}
+
 /** Path of an endpoint of a workspace's agent, below `/api/v1`. */
 function agentPath(id: string, rest: string, query: Record<string, string> = {}): string {
   const text = new URLSearchParams(query).toString();
@@ -441,6 +450,29 @@ export const filesApi = {
         throw error;
       },
     ),
+  /** A part of a file, and its whole size. */
+  getRange: async (id: string, path: string, start: number, length: number, signal: AbortSignal) => {
+    const response = await fetchResponse(agentPath(id, "files/content", { path }), {
+      headers: { accept: "*/*", range: `bytes=${start}-${start + length - 1}` },
+      timeoutMs: CONTENT_TIMEOUT_MS,
+      signal,
+    });
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    return { bytes, total: totalOf(response.headers.get("content-range")) ?? bytes.length };
+  },
+  /** The bytes of an image, at most `MAX_IMAGE_BYTES`. */
+  getImage: async (id: string, path: string, signal: AbortSignal) => {
+    const response = await fetchResponse(agentPath(id, "files/content", { path }), {
+      headers: { accept: "*/*" },
+      timeoutMs: CONTENT_TIMEOUT_MS,
+      signal,
+    });
+    if (Number(response.headers.get("content-length")) > MAX_IMAGE_BYTES) {
+      await response.body?.cancel();
+      throw new Error("The image is larger than 64 MiB. Download it to view it.");
+    }
+    return response.arrayBuffer();
+  },
   contentUrl: (id: string, path: string) => `/api/v1${agentPath(id, "files/content", { path })}`,
   downloadUrl: (id: string, path: string) =>
     `/api/v1${agentPath(id, "files/content", { path, download: "1" })}`,

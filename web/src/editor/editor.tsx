@@ -12,6 +12,7 @@ import { toastError } from "../ui/toasts";
 import { formatBytes } from "../ui/format";
 import { editorMarks } from "../git/editor-marks";
 import { EditorNotices } from "./editor-notices";
+import { FileView } from "./file-view";
 import { editingExtensions, MAX_PASTE_CHARACTERS, preferredExtensions } from "./editor-setup";
 import { indentOf, languageOf } from "./languages";
 import { nameOf, displayName } from "../files/paths";
@@ -191,7 +192,9 @@ export function Editor(props: Props) {
   return (
     <div className="editor" hidden={!active} role="tabpanel" aria-label={name} data-ready={text !== null}>
       <EditorNotices workspace={workspace} path={path} name={name} shared={shared} view={view} />
-      {view.refused ? (
+      {view.refused?.reason === "not_text" ? (
+        <FileView workspace={workspace} path={path} />
+      ) : view.refused ? (
         <div className="refused" role="alert">
           <h2>{refusals[view.refused.reason] ?? "Cannot open the file"}</h2>
           <p className="soft">{view.refused.message}</p>
@@ -241,7 +244,7 @@ function isFocusInGroup(editor: EditorView): boolean {
   return Boolean(editor.dom.closest(".editor-group")?.contains(document.activeElement));
 }
 
-const downloadable: readonly RefusalReason[] = ["too_large", "not_text"];
+const downloadable: readonly RefusalReason[] = ["too_large"];
 
 const refusals: Record<RefusalReason, string> = {
   stale: "The file must be opened again",
