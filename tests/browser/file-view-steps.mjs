@@ -8,7 +8,7 @@ const writeBytes = async (page, id, path, bytes) =>
   assert.ok(
     await page.evaluate(
       async ([id, path, bytes]) => {
-        const address = `/api/v1/workspaces/${id}/agent/files/content?path=${encodeURIComponent(path)}&parents=true`;
+        const address = `/api/v1/workspaces/${id}/agent/files/content?path=${encodeURIComponent(path)}`;
         return (await fetch(address, { method: "PUT", body: Uint8Array.from(bytes) })).ok;
       },
       [id, path, bytes],

@@ -1,5 +1,5 @@
-// A file that is no text: as an image, or its bytes. Nothing of it runs, because it is only ever decoded as an
-// image or shown as text.
+// A file that is no text: as an image, or its bytes. Nothing of it runs, because it is only ever decoded as
+// an image or shown as text.
 import { useState } from "react";
 import { filesApi } from "../api/endpoints";
 import { displayName, nameOf } from "../files/paths";

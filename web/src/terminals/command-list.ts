@@ -35,7 +35,7 @@ export type Mark =
 
 /** Reads the payload of an OSC 133. */
 export function parseMark(payload: string): Mark | null {
-  const [name, ...rest] = payload.split(";");
+  const [name = "", ...rest] = payload.split(";");
   const facts = new Map(rest.map((part) => part.split("=", 2) as [string, string | undefined]));
   const number = (text: string | undefined) => (text && /^-?\d{1,15}$/.test(text) ? Number(text) : null);
   switch (name) {

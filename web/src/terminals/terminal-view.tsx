@@ -418,7 +418,9 @@ export function TerminalView(props: Props) {
         canSplit: props.canSplit,
       },
       {
-        copy: () => writeClipboard(terminal.getSelection()).catch((error) => toastError(error, "copy")),
+        copy: () => {
+          writeClipboard(terminal.getSelection()).catch((error) => toastError(error, "copy"));
+        },
         paste: () => void pasteFromClipboard(),
         selectAll: () => terminal.selectAll(),
         find: () => setFind((find) => ({ request: (find?.request ?? 0) + 1, initial: "" })),
