@@ -140,6 +140,11 @@ export async function terminalSteps(page, workspace) {
     await dialog.getByRole("heading", { name: "Paste 2 lines" }).waitFor();
     await page.keyboard.press("Escape");
     await dialog.waitFor({ state: "detached" });
+    await page.keyboard.press("Control+`");
+    await page.keyboard.press("Control+,");
+    await dialog.getByRole("button", { name: "Reset Paste warning" }).click();
+    await page.keyboard.press("Escape");
+    await focusTerminal(page);
   });
 
   await step("paths of files open the editor with Ctrl+click", async () => {

@@ -546,7 +546,8 @@ export const terminalsApi = {
     post<TerminalInfo>(agentPath(id, "terminals"), terminal),
   rename: (id: string, terminal: string, name: string) =>
     post<TerminalInfo>(agentPath(id, `terminals/${terminal}/rename`), { name }),
-  clear: (id: string, terminal: string) => post<void>(agentPath(id, `terminals/${terminal}/clear`)),
+  clear: (id: string, terminal: string) =>
+    request<void>(agentPath(id, `terminals/${terminal}/clear`), { method: "POST" }),
   close: (id: string, terminal: string) => remove(agentPath(id, `terminals/${terminal}`)),
 };
 
