@@ -26,6 +26,14 @@ async function paste(page, text) {
   await page.keyboard.press("Control+v");
 }
 
+/** Opens the settings with the palette, which the terminal does not take the key of. */
+async function openSettings(page) {
+  await page.keyboard.press("Control+Shift+p");
+  await page.getByRole("combobox", { name: "Command or file" }).fill(">Settings…");
+  await page.getByRole("option", { name: "Settings…" }).waitFor();
+  await page.keyboard.press("Enter");
+}
+
 /** The middle of a text on the screen. */
 async function centreOf(page, text) {
   const row = lines(page).locator("> div").filter({ hasText: text }).last();
@@ -131,8 +139,7 @@ export async function terminalSteps(page, workspace) {
     await waitForLines(page, "echo [201~safe");
     await page.keyboard.press("Control+c");
     // The setting can be found and reset.
-    await page.keyboard.press("Control+`");
-    await page.keyboard.press("Control+,");
+    await openSettings(page);
     await dialog.getByLabel("Paste warning", { exact: true }).selectOption("Always");
     await page.keyboard.press("Escape");
     await focusTerminal(page);
@@ -140,8 +147,7 @@ export async function terminalSteps(page, workspace) {
     await dialog.getByRole("heading", { name: "Paste 2 lines" }).waitFor();
     await page.keyboard.press("Escape");
     await dialog.waitFor({ state: "detached" });
-    await page.keyboard.press("Control+`");
-    await page.keyboard.press("Control+,");
+    await openSettings(page);
     await dialog.getByRole("button", { name: "Reset Paste warning" }).click();
     await page.keyboard.press("Escape");
     await focusTerminal(page);
