@@ -282,7 +282,9 @@ impl Route {
             ("POST", ["git", "answer"]) => (Git, Write, false, MAX_JSON_BYTES),
             (_, ["languages", "watch"]) if upgrades => (Languages, Read, true, 0),
             ("POST", ["languages", "query"]) => (Languages, Read, false, MAX_JSON_BYTES),
-            ("POST", ["languages", "restart"]) => (Languages, Write, false, MAX_JSON_BYTES),
+            ("POST", ["languages", "rename" | "apply" | "undo" | "restart"]) => {
+                (Languages, Write, false, MAX_JSON_BYTES)
+            }
             ("GET", ["stats"]) => (Stats, Read, false, 0),
             ("GET", ["ports"]) => (Ports, Read, false, 0),
             (_, ["ports", "watch"]) if upgrades => (Ports, Read, true, 0),
@@ -434,6 +436,9 @@ mod tests {
                 ("DELETE", "files".to_owned()),
                 ("POST", "git/run".to_owned()),
                 ("POST", "git/answer".to_owned()),
+                ("POST", "languages/rename".to_owned()),
+                ("POST", "languages/apply".to_owned()),
+                ("POST", "languages/undo".to_owned()),
                 ("POST", "languages/restart".to_owned()),
             ] {
                 let route = Route::of(method, &path).expect("a route");

@@ -6,6 +6,8 @@
 //! - `languages/watch`: a WebSocket of JSON text messages. The client sends [`LanguageWatchRequest`]s, the
 //!   agent [`LanguageEvent`]s: the servers, and the problems that they find.
 //! - `POST languages/query` ([`LanguageQuery`]) → [`LanguageAnswer`]. Changes nothing.
+//! - `POST languages/rename` ([`RenameSymbol`]), `POST languages/apply` ([`ApplyAction`]) and `POST
+//!   languages/undo` ([`UndoEdits`]) → [`AppliedEdits`]. Edit the shared documents.
 //! - `POST languages/restart` ([`RestartLanguage`]) starts a server again.
 //!
 //! Each query names the version of the text that its positions are in ([`text_version`]). The agent waits
@@ -27,6 +29,18 @@ pub const MAX_DIAGNOSTICS: usize = 10_000;
 pub const MAX_COMPLETIONS: usize = 300;
 /// Most places of an answer.
 pub const MAX_LOCATIONS: usize = 2_000;
+/// Most symbols of an answer.
+pub const MAX_SYMBOLS: usize = 5_000;
+/// Most code actions of an answer.
+pub const MAX_ACTIONS: usize = 100;
+/// Most files that one request edits.
+pub const MAX_EDITED_FILES: usize = 1_000;
+/// Most edits of one request.
+pub const MAX_EDITS: usize = 50_000;
+/// Most bytes of a new name.
+pub const MAX_NAME_BYTES: usize = 1_024;
+/// Most bytes of what is searched for in symbols.
+pub const MAX_SYMBOL_QUERY_BYTES: usize = 256;
 /// Most bytes of the id that a client chooses for itself.
 pub const MAX_CLIENT_BYTES: usize = 64;
 
@@ -156,6 +170,18 @@ pub enum LanguageFeature {
     Signature,
     /// [`LanguageQuestion::Definition`].
     Definition,
+    /// [`LanguageQuestion::References`].
+    References,
+    /// [`LanguageQuestion::Symbols`].
+    Symbols,
+    /// [`LanguageQuestion::WorkspaceSymbols`].
+    WorkspaceSymbols,
+    /// [`LanguageQuestion::Format`].
+    Format,
+    /// [`LanguageQuestion::RenameTarget`], and [`RenameSymbol`].
+    Rename,
+    /// [`LanguageQuestion::CodeActions`], and [`ApplyAction`].
+    CodeActions,
 }
 
 /// How serious a problem or message is.
@@ -265,6 +291,41 @@ pub enum LanguageQuestion {
         #[serde(default)]
         of: DefinitionKind,
     },
+    /// Where is it used?
+    References {
+        /// Where it is used or defined.
+        position: TextPosition,
+    },
+    /// Which names does the file define?
+    Symbols,
+    /// Which names are defined in the projects of a language? The path and the version of the query do not
+    /// matter.
+    WorkspaceSymbols {
+        /// Id of the language.
+        language: String,
+        /// A part of the names. At most 256 bytes.
+        query: String,
+    },
+    /// How would the text be formatted?
+    Format {
+        /// Columns of one level of indentation.
+        tab_size: u32,
+        /// Whether levels are spaces.
+        insert_spaces: bool,
+    },
+    /// What would be renamed?
+    RenameTarget {
+        /// Where.
+        position: TextPosition,
+    },
+    /// What can be done about a part of the text?
+    CodeActions {
+        /// The part.
+        range: TextRange,
+        /// Only actions of this kind, such as `source.organizeImports`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<String>,
+    },
 }
 
 /// A place that belongs to a name.
@@ -314,6 +375,31 @@ pub enum LanguageAnswer {
     Locations {
         /// The places. At most 2,000.
         locations: Vec<TextLocation>,
+    },
+    /// Which names a file defines.
+    Symbols {
+        /// The symbols, each after the one that contains it. At most 5,000.
+        symbols: Vec<DocumentSymbol>,
+    },
+    /// Which names are defined in the home.
+    WorkspaceSymbols {
+        /// The symbols. At most 5,000.
+        symbols: Vec<WorkspaceSymbol>,
+    },
+    /// How the text would be changed.
+    Edits {
+        /// The edits. Their ranges all refer to the text of the question, in its order, and do not overlap.
+        edits: Vec<RangeEdit>,
+    },
+    /// What would be renamed.
+    RenameTarget {
+        /// The present name. Empty: nothing can be renamed there.
+        name: String,
+    },
+    /// What can be done.
+    CodeActions {
+        /// The actions, in the order of the server. At most 100.
+        actions: Vec<CodeAction>,
     },
 }
 
@@ -382,6 +468,137 @@ pub struct TextLocation {
     pub in_home: bool,
     /// The place.
     pub range: TextRange,
+    /// The line that it begins in, or the beginning of that. Only in answers to questions about references.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+}
+
+/// A name that a file defines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DocumentSymbol {
+    /// The name.
+    pub name: String,
+    /// What it is: `function`, `class` and so on, as LSP names them.
+    pub kind: String,
+    /// How many symbols contain it.
+    pub depth: u32,
+    /// All of it.
+    pub range: TextRange,
+    /// Its name.
+    pub name_range: TextRange,
+}
+
+/// A name that is defined somewhere in the home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkspaceSymbol {
+    /// The name.
+    pub name: String,
+    /// What it is: `function`, `class` and so on, as LSP names them.
+    pub kind: String,
+    /// What contains it, as the server names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Path of the file, relative to the home.
+    pub path: String,
+    /// Where it is.
+    pub range: TextRange,
+}
+
+/// Something that can be done about a part of a text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CodeAction {
+    /// For [`ApplyAction`].
+    pub id: String,
+    /// What it does.
+    pub title: String,
+    /// Its kind, such as `quickfix` or `source.organizeImports`. Empty: it is of none.
+    pub kind: String,
+    /// Whether it is the one that most users would choose.
+    #[serde(default)]
+    pub is_preferred: bool,
+    /// Why it cannot be used now, if it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<String>,
+}
+
+/// Body of `POST languages/rename`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "path": "src/main.py", "version": "120-5bd1e995", "client": "a1b2",
+    "position": { "line": 3, "column": 8 }, "name": "height"
+}))]
+pub struct RenameSymbol {
+    /// Path of an open document, relative to the home.
+    pub path: String,
+    /// Version of the client's text, as in [`LanguageQuery`].
+    pub version: String,
+    /// The id of the client, as in [`LanguageQuery`].
+    pub client: String,
+    /// Where the present name is.
+    pub position: TextPosition,
+    /// The new name. At most 1,024 bytes.
+    pub name: String,
+}
+
+/// Body of `POST languages/apply`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "path": "src/main.py", "version": "120-5bd1e995", "client": "a1b2", "id": "17:0"
+}))]
+pub struct ApplyAction {
+    /// Path of the document that the question was about.
+    pub path: String,
+    /// Version of the client's text, as in [`LanguageQuery`]. It must still be the one of the question.
+    pub version: String,
+    /// The id of the client, as in [`LanguageQuery`].
+    pub client: String,
+    /// The id of the [`CodeAction`].
+    pub id: String,
+}
+
+/// Body of `POST languages/undo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "client": "a1b2", "id": "3" }))]
+pub struct UndoEdits {
+    /// The id of the client, as in [`LanguageQuery`].
+    pub client: String,
+    /// `undo` of the [`AppliedEdits`].
+    pub id: String,
+}
+
+/// What was edited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppliedEdits {
+    /// Files that were edited, by path. Their documents have the edits.
+    pub files: Vec<EditedFile>,
+    /// Edits of the client's own text, which is the only one that is concerned. The client makes them
+    /// itself, if its text still has the version of the request, so that its user can undo them.
+    #[serde(default)]
+    pub edits: Vec<RangeEdit>,
+    /// What was not edited, or is not saved.
+    #[serde(default)]
+    pub failures: Vec<EditFailure>,
+    /// For `languages/undo`, while the files stay as they are now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
+}
+
+/// A file that was edited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EditedFile {
+    /// Path relative to the home.
+    pub path: String,
+    /// How many places were edited.
+    pub edits: usize,
+}
+
+/// A file that was not edited, or is not saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EditFailure {
+    /// Path relative to the home.
+    pub path: String,
+    /// Why.
+    pub message: String,
 }
 
 /// Body of `POST languages/restart`.

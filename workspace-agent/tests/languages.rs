@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, StatusCode};
 use protocol::languages::{
-    FileDiagnostics, LanguageAnswer, LanguageEvent, LanguageFeature, LanguageServer, ServerState,
-    TextLocation, TextPosition, TextRange, text_version,
+    AppliedEdits, FileDiagnostics, LanguageAnswer, LanguageEvent, LanguageFeature, LanguageServer,
+    ServerState, TextLocation, TextPosition, TextRange, text_version,
 };
 use serde_json::{Value, json};
 use support::{Agent, Editor, Socket, within_timeout};
@@ -138,7 +138,7 @@ async fn server_answers_about_other_files() {
 
     let answer = fixture.answer(main, json!({ "type": "definition", "position": at(2, 13) })).await;
     let range = TextRange { start: at(1, 4), end: at(1, 8) };
-    let location = TextLocation { path: "project/shapes.py".to_owned(), in_home: true, range };
+    let location = TextLocation { path: "project/shapes.py".to_owned(), in_home: true, range, line: None };
     assert_eq!(answer, LanguageAnswer::Locations { locations: vec![location] });
 
     let answer = fixture.answer(main, json!({ "type": "signature", "position": at(2, 17) })).await;
@@ -166,6 +166,111 @@ async fn completion_knows_what_was_just_typed() {
 
     let (status, _) = fixture.query(main, json!({ "type": "hover", "position": at(1, 1) })).await;
     assert_eq!(status, StatusCode::PRECONDITION_FAILED, "the text is another one now");
+}
+
+#[tokio::test]
+async fn rename_changes_unopened_files() {
+    let main = "from shapes import area\nprint(\"\u{1f600}\", area(2))\n";
+    let mut fixture = Fixture::start(main).await;
+    let mut editor = Editor::open(&fixture.agent, "project/main.py").await;
+    editor.receive_until(|text, _| text == main).await;
+    fixture.wait_until_ready().await;
+
+    let answer = fixture.answer(main, json!({ "type": "references", "position": at(2, 13) })).await;
+    let LanguageAnswer::Locations { locations } = answer else { panic!("another answer") };
+    let places: Vec<_> = locations
+        .iter()
+        .map(|place| (place.path.as_str(), place.range.start, place.line.as_deref().expect("a line")))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            ("project/main.py", at(1, 19), "from shapes import area"),
+            ("project/main.py", at(2, 12), "print(\"\u{1f600}\", area(2))"),
+            ("project/shapes.py", at(1, 4), "def area(width: int) -> int:"),
+        ]
+    );
+    let target = json!({ "type": "rename_target", "position": at(2, 13) });
+    let answer = fixture.answer(main, target).await;
+    assert_eq!(answer, LanguageAnswer::RenameTarget { name: "area".to_owned() });
+    let target = json!({ "type": "rename_target", "position": at(2, 7) });
+    let answer = fixture.answer(main, target).await;
+    assert_eq!(answer, LanguageAnswer::RenameTarget { name: String::new() }, "a string has no name");
+
+    let rename = json!({
+        "path": "project/main.py", "version": text_version(main), "client": "test",
+        "position": at(2, 13), "name": "surface",
+    });
+    let applied: AppliedEdits =
+        fixture.agent.json(Method::POST, "/v1/languages/rename", rename.clone()).await;
+    let files: Vec<_> = applied.files.iter().map(|file| (file.path.as_str(), file.edits)).collect();
+    assert_eq!(files, [("project/main.py", 2), ("project/shapes.py", 1)]);
+    assert!(applied.failures.is_empty() && applied.edits.is_empty(), "{applied:?}");
+    let expected = "from shapes import surface\nprint(\"\u{1f600}\", surface(2))\n";
+    editor.receive_until(|text, _| text == expected).await;
+    let read = |name: &str| std::fs::read_to_string(fixture.agent.path(name)).expect("a file");
+    assert_eq!(read("project/main.py"), expected);
+    assert_eq!(read("project/shapes.py"), SHAPES.replace("area(", "surface("));
+
+    let body = full(rename.to_string());
+    let (status, _) = fixture.agent.send(Method::POST, "/v1/languages/rename", body).await;
+    assert_eq!(status, StatusCode::PRECONDITION_FAILED, "it is about an earlier text");
+
+    let undo = json!({ "client": "test", "id": applied.undo });
+    let undone: AppliedEdits = fixture.agent.json(Method::POST, "/v1/languages/undo", undo).await;
+    assert_eq!((undone.files.len(), undone.failures.len()), (2, 0));
+    editor.receive_until(|text, _| text == main).await;
+    assert_eq!(read("project/shapes.py"), SHAPES);
+}
+
+#[tokio::test]
+async fn symbols_are_found_in_file_and_project() {
+    let main = "import shapes\n\n\nclass Box:\n    def height(self): ...\n";
+    let mut fixture = Fixture::start(main).await;
+    let mut editor = Editor::open(&fixture.agent, "project/main.py").await;
+    editor.receive_until(|text, _| text == main).await;
+    fixture.wait_until_ready().await;
+    let answer = fixture.answer(main, json!({ "type": "symbols" })).await;
+    let LanguageAnswer::Symbols { symbols } = answer else { panic!("another answer") };
+    let found: Vec<_> = symbols.iter().map(|one| (one.name.as_str(), one.kind.as_str(), one.depth)).collect();
+    assert_eq!(&found[..2], [("Box", "class", 0), ("height", "method", 1)]);
+    assert_eq!((symbols[0].range.end, symbols[0].name_range.start), (at(5, 25), at(4, 6)));
+
+    let question = json!({ "type": "workspace_symbols", "language": "python", "query": "area" });
+    let answer = fixture.answer(main, question).await;
+    let LanguageAnswer::WorkspaceSymbols { symbols } = answer else { panic!("another answer") };
+    let found: Vec<_> = symbols.iter().map(|one| (one.name.as_str(), one.path.as_str())).collect();
+    assert_eq!(found, [("area", "project/shapes.py")]);
+}
+
+#[tokio::test]
+async fn actions_import_and_organize() {
+    let main = "import sys\nimport os\n\nprint(\"\u{1f600}\", os, sys, area(2))\n";
+    let mut fixture = Fixture::start(main).await;
+    let mut editor = Editor::open(&fixture.agent, "project/main.py").await;
+    editor.receive_until(|text, _| text == main).await;
+    fixture.wait_for_diagnostics(|file| !file.diagnostics.is_empty()).await;
+    let apply = async |fixture: &Fixture, range: TextRange, only: Option<&str>, title: &str| {
+        let question = json!({ "type": "code_actions", "range": range, "only": only });
+        let answer = fixture.answer(main, question).await;
+        let LanguageAnswer::CodeActions { actions } = answer else { panic!("another answer") };
+        let action = actions.iter().find(|action| action.title.contains(title));
+        let id = &action.unwrap_or_else(|| panic!("{actions:?}")).id;
+        let request = json!({
+            "path": "project/main.py", "version": text_version(main), "client": "test", "id": id,
+        });
+        let applied: AppliedEdits = fixture.agent.json(Method::POST, "/v1/languages/apply", request).await;
+        assert!(applied.files.is_empty() && applied.failures.is_empty(), "{applied:?}");
+        applied.edits
+    };
+    let name = TextRange { start: at(4, 22), end: at(4, 22) };
+    let edits = apply(&fixture, name, None, "area").await;
+    assert!(edits.iter().any(|edit| edit.text.contains("from shapes import area")), "{edits:?}");
+    // It wants this edit while it runs a command.
+    let edits = apply(&fixture, TextRange::default(), Some("source.organizeImports"), "imports").await;
+    let texts: String = edits.iter().map(|edit| edit.text.as_str()).collect();
+    assert!(texts.contains("import os"), "{edits:?}");
+    editor.receive_until(|text, _| text == main).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 // The API's endpoints as typed functions, grouped by the API's tags. Pages call these and never build a URL.
 import { ApiError, fetchResponse, request } from "./client";
 import type {
+  AppliedEdits,
+  ApplyAction,
   BlamedLine,
   EditedDocument,
   Entry,
@@ -15,6 +17,7 @@ import type {
   LineEdit,
   Listing,
   References,
+  RenameSymbol,
   Repositories,
   SearchEvent,
   NewTerminal,
@@ -536,6 +539,13 @@ export const languagesApi = {
   /** Asks a language server about an open document. */
   query: (id: string, query: LanguageQuery, signal: AbortSignal) =>
     request<LanguageAnswer>(agentPath(id, "languages/query"), { method: "POST", json: query, signal }),
+  /** Renames a symbol in all files. */
+  rename: (id: string, rename: RenameSymbol) => post<AppliedEdits>(agentPath(id, "languages/rename"), rename),
+  /** Does what a code action says. */
+  apply: (id: string, action: ApplyAction) => post<AppliedEdits>(agentPath(id, "languages/apply"), action),
+  /** Undoes a change of files, where they are as it has left them. */
+  undo: (id: string, client: string, change: string) =>
+    post<AppliedEdits>(agentPath(id, "languages/undo"), { client, id: change }),
   restart: (id: string, language: string) => post<void>(agentPath(id, "languages/restart"), { language }),
 };
 

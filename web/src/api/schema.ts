@@ -1883,6 +1883,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/agent/languages/apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Apply a code action
+         * @description Does what one of the actions says that `languages/query` has answered, while the text is the one of the
+         *     question. Edits are checked and applied as those of `languages/rename`, also those that the language
+         *     server wants while it runs a command. An action changes files once: further edits of the same command are
+         *     refused.
+         *
+         *     Token scope: `workspaces`.
+         */
+        post: operations["apply_code_action"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/agent/languages/query": {
         parameters: {
             query?: never;
@@ -1909,6 +1934,33 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/agent/languages/rename": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rename a symbol
+         * @description Renames what is at a position, in all files that the language server finds, also in those that are not
+         *     open. All edits are checked first. If any of them is not about the present text of its file, overlaps
+         *     another, or concerns a file outside the home, nothing is edited. Then they go through the shared
+         *     documents: users who have a file open see them at once. A file whose text changes before its turn is left
+         *     as it is and listed in `failures`. Answers when the files are saved. Edits of only the client's own file
+         *     are returned instead: the client makes them itself, so that its user can undo them.
+         *
+         *     Token scope: `workspaces`.
+         */
+        post: operations["rename_symbol"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/agent/languages/restart": {
         parameters: {
             query?: never;
@@ -1926,6 +1978,29 @@ export interface paths {
          *     Token scope: `workspaces`.
          */
         post: operations["restart_language"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/agent/languages/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Undo edits of a language server
+         * @description Restores the files that a rename or a code action has edited, as long as they are as it has left them. The
+         *     others are listed in `failures`. The answer can be undone in turn. The last 32 changes can be undone.
+         *
+         *     Token scope: `workspaces`.
+         */
+        post: operations["undo_language_edits"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2852,6 +2927,39 @@ export interface components {
          * @example *.example.com
          */
         AllowedName: string;
+        /** @description What was edited. */
+        AppliedEdits: {
+            /**
+             * @description Edits of the client's own text, which is the only one that is concerned. The client makes them
+             *     itself, if its text still has the version of the request, so that its user can undo them.
+             */
+            edits?: components["schemas"]["RangeEdit"][];
+            /** @description What was not edited, or is not saved. */
+            failures?: components["schemas"]["EditFailure"][];
+            /** @description Files that were edited, by path. Their documents have the edits. */
+            files: components["schemas"]["EditedFile"][];
+            /** @description For `languages/undo`, while the files stay as they are now. */
+            undo?: string | null;
+        };
+        /**
+         * @description Body of `POST languages/apply`.
+         * @example {
+         *       "client": "a1b2",
+         *       "id": "17:0",
+         *       "path": "src/main.py",
+         *       "version": "120-5bd1e995"
+         *     }
+         */
+        ApplyAction: {
+            /** @description The id of the client, as in [`LanguageQuery`]. */
+            client: string;
+            /** @description The id of the [`CodeAction`]. */
+            id: string;
+            /** @description Path of the document that the question was about. */
+            path: string;
+            /** @description Version of the client's text, as in [`LanguageQuery`]. It must still be the one of the question. */
+            version: string;
+        };
         /** @description State of an attached viewer: the first message to it, sent again where the size changes. */
         AttachInfo: {
             /**
@@ -3322,6 +3430,19 @@ export interface components {
          * @enum {string}
          */
         Code: "bad_request" | "unauthenticated" | "bad_credentials" | "forbidden" | "confirmation_required" | "foreign_origin" | "not_found" | "method_not_allowed" | "conflict" | "name_taken" | "expired" | "authorization_pending" | "fenced" | "precondition_failed" | "too_large" | "invalid" | "unsupported" | "quota_exceeded" | "rate_limited" | "too_many_streams" | "disk_full" | "unavailable" | "not_running" | "timeout" | "internal";
+        /** @description Something that can be done about a part of a text. */
+        CodeAction: {
+            /** @description Why it cannot be used now, if it cannot. */
+            disabled?: string | null;
+            /** @description For [`ApplyAction`]. */
+            id: string;
+            /** @description Whether it is the one that most users would choose. */
+            is_preferred?: boolean;
+            /** @description Its kind, such as `quickfix` or `source.organizeImports`. Empty: it is of none. */
+            kind: string;
+            /** @description What it does. */
+            title: string;
+        };
         /** @description A commit. */
         Commit: {
             /** @description Name of the author. */
@@ -3845,6 +3966,22 @@ export interface components {
             /** @enum {string} */
             type: "save_failed";
         };
+        /** @description A name that a file defines. */
+        DocumentSymbol: {
+            /**
+             * Format: int32
+             * @description How many symbols contain it.
+             */
+            depth: number;
+            /** @description What it is: `function`, `class` and so on, as LSP names them. */
+            kind: string;
+            /** @description The name. */
+            name: string;
+            /** @description Its name. */
+            name_range: components["schemas"]["TextRange"];
+            /** @description All of it. */
+            range: components["schemas"]["TextRange"];
+        };
         /**
          * @description Changes a budget. Resources that are not named keep their limits.
          * @example {
@@ -3876,6 +4013,13 @@ export interface components {
              * @description Path of the file, relative to the home.
              * @example src/main.rs
              */
+            path: string;
+        };
+        /** @description A file that was not edited, or is not saved. */
+        EditFailure: {
+            /** @description Why. */
+            message: string;
+            /** @description Path relative to the home. */
             path: string;
         };
         /**
@@ -3965,6 +4109,13 @@ export interface components {
             missed: number[];
             /** @description Why the file cannot be written, if it cannot. Edits not in `missed` are saved when it can be. */
             unsaved?: string | null;
+        };
+        /** @description A file that was edited. */
+        EditedFile: {
+            /** @description How many places were edited. */
+            edits: number;
+            /** @description Path relative to the home. */
+            path: string;
         };
         /** @description What is enforced: the policies of tenant, template and workspace together, with presets resolved. */
         EffectivePolicy: {
@@ -4619,6 +4770,31 @@ export interface components {
             locations: components["schemas"]["TextLocation"][];
             /** @enum {string} */
             type: "locations";
+        } | {
+            /** @description The symbols, each after the one that contains it. At most 5,000. */
+            symbols: components["schemas"]["DocumentSymbol"][];
+            /** @enum {string} */
+            type: "symbols";
+        } | {
+            /** @description The symbols. At most 5,000. */
+            symbols: components["schemas"]["WorkspaceSymbol"][];
+            /** @enum {string} */
+            type: "workspace_symbols";
+        } | {
+            /** @description The edits. Their ranges all refer to the text of the question, in its order, and do not overlap. */
+            edits: components["schemas"]["RangeEdit"][];
+            /** @enum {string} */
+            type: "edits";
+        } | {
+            /** @description The present name. Empty: nothing can be renamed there. */
+            name: string;
+            /** @enum {string} */
+            type: "rename_target";
+        } | {
+            /** @description The actions, in the order of the server. At most 100. */
+            actions: components["schemas"]["CodeAction"][];
+            /** @enum {string} */
+            type: "code_actions";
         };
         /** @description A message of the agent on `languages/watch`. */
         LanguageEvent: {
@@ -4646,7 +4822,7 @@ export interface components {
          * @description What a server can do.
          * @enum {string}
          */
-        LanguageFeature: "completion" | "completion_details" | "hover" | "signature" | "definition";
+        LanguageFeature: "completion" | "completion_details" | "hover" | "signature" | "definition" | "references" | "symbols" | "workspace_symbols" | "format" | "rename" | "code_actions";
         /**
          * @description Body of `POST languages/query`.
          * @example {
@@ -4705,6 +4881,43 @@ export interface components {
             position: components["schemas"]["TextPosition"];
             /** @enum {string} */
             type: "definition";
+        } | {
+            /** @description Where it is used or defined. */
+            position: components["schemas"]["TextPosition"];
+            /** @enum {string} */
+            type: "references";
+        } | {
+            /** @enum {string} */
+            type: "symbols";
+        } | {
+            /** @description Id of the language. */
+            language: string;
+            /** @description A part of the names. At most 256 bytes. */
+            query: string;
+            /** @enum {string} */
+            type: "workspace_symbols";
+        } | {
+            /** @description Whether levels are spaces. */
+            insert_spaces: boolean;
+            /**
+             * Format: int32
+             * @description Columns of one level of indentation.
+             */
+            tab_size: number;
+            /** @enum {string} */
+            type: "format";
+        } | {
+            /** @description Where. */
+            position: components["schemas"]["TextPosition"];
+            /** @enum {string} */
+            type: "rename_target";
+        } | {
+            /** @description Only actions of this kind, such as `source.organizeImports`. */
+            only?: string | null;
+            /** @description The part. */
+            range: components["schemas"]["TextRange"];
+            /** @enum {string} */
+            type: "code_actions";
         };
         /**
          * @description The server of one language.
@@ -5350,6 +5563,31 @@ export interface components {
             overwrite?: boolean;
             /** @description New path, relative to the home. */
             to: string;
+        };
+        /**
+         * @description Body of `POST languages/rename`.
+         * @example {
+         *       "client": "a1b2",
+         *       "name": "height",
+         *       "path": "src/main.py",
+         *       "position": {
+         *         "column": 8,
+         *         "line": 3
+         *       },
+         *       "version": "120-5bd1e995"
+         *     }
+         */
+        RenameSymbol: {
+            /** @description The id of the client, as in [`LanguageQuery`]. */
+            client: string;
+            /** @description The new name. At most 1,024 bytes. */
+            name: string;
+            /** @description Path of an open document, relative to the home. */
+            path: string;
+            /** @description Where the present name is. */
+            position: components["schemas"]["TextPosition"];
+            /** @description Version of the client's text, as in [`LanguageQuery`]. */
+            version: string;
         };
         /**
          * @description Body of `POST terminals/{terminal}/rename`.
@@ -6289,6 +6527,8 @@ export interface components {
         TextLocation: {
             /** @description Whether the file is in the home. */
             in_home: boolean;
+            /** @description The line that it begins in, or the beginning of that. Only in answers to questions about references. */
+            line?: string | null;
             /** @description Path relative to the home. Outside the home, the absolute path: the file cannot be opened. */
             path: string;
             /** @description The place. */
@@ -6419,6 +6659,19 @@ export interface components {
             info: components["schemas"]["TokenInfo"];
             /** @description The secret: `brw_…`. */
             token: string;
+        };
+        /**
+         * @description Body of `POST languages/undo`.
+         * @example {
+         *       "client": "a1b2",
+         *       "id": "3"
+         *     }
+         */
+        UndoEdits: {
+            /** @description The id of the client, as in [`LanguageQuery`]. */
+            client: string;
+            /** @description `undo` of the [`AppliedEdits`]. */
+            id: string;
         };
         /**
          * @description What an undo did.
@@ -6895,6 +7148,19 @@ export interface components {
             sent_bytes?: number | null;
             /** @description The tenant's policy, which no other widens. */
             tenant: components["schemas"]["NetworkPolicy"];
+        };
+        /** @description A name that is defined somewhere in the home. */
+        WorkspaceSymbol: {
+            /** @description What contains it, as the server names it. */
+            container?: string | null;
+            /** @description What it is: `function`, `class` and so on, as LSP names them. */
+            kind: string;
+            /** @description The name. */
+            name: string;
+            /** @description Path of the file, relative to the home. */
+            path: string;
+            /** @description Where it is. */
+            range: components["schemas"]["TextRange"];
         };
     };
     responses: never;
@@ -24285,6 +24551,250 @@ export interface operations {
             };
         };
     };
+    apply_code_action: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApplyAction"];
+            };
+        };
+        responses: {
+            /** @description What was edited, and what was not. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppliedEdits"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: the server does not have the file, or no such workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: nothing was edited; the problem says why.
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `precondition_failed`: the text or the action is not the present one. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "precondition_failed",
+                     *       "detail": "It has changed since it was read.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 412,
+                     *       "title": "It has changed since it was read",
+                     *       "type": "about:blank#precondition_failed"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the body cannot be parsed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: none is ready. `too_many_streams`: too many questions. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_streams",
+                     *       "detail": "Too many streams are open.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Too many streams are open",
+                     *       "type": "about:blank#too_many_streams"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: the server took longer than 20 seconds. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     query_language: {
         parameters: {
             query?: never;
@@ -24414,6 +24924,250 @@ export interface operations {
                 };
             };
             /** @description `precondition_failed`: the text or proposal is not the present one. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "precondition_failed",
+                     *       "detail": "It has changed since it was read.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 412,
+                     *       "title": "It has changed since it was read",
+                     *       "type": "about:blank#precondition_failed"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the body cannot be parsed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: none is ready. `too_many_streams`: too many questions. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_streams",
+                     *       "detail": "Too many streams are open.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Too many streams are open",
+                     *       "type": "about:blank#too_many_streams"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: the server took longer than 20 seconds. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rename_symbol: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RenameSymbol"];
+            };
+        };
+        responses: {
+            /** @description What was edited, and what was not. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppliedEdits"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: the server does not have the file, or no such workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: nothing was edited; the problem says why.
+             *
+             *     `not_running`: The workspace is not running
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "Not possible in the present state.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "Not possible in the present state",
+                     *       "type": "about:blank#conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `precondition_failed`: the text is not the present one. */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -24722,6 +25476,231 @@ export interface operations {
                      *       "status": 503,
                      *       "title": "Not available at the moment",
                      *       "type": "about:blank#unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `timeout`: Took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "timeout",
+                     *       "detail": "Took too long.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 504,
+                     *       "title": "Took too long",
+                     *       "type": "about:blank#timeout"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undo_language_edits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the workspace. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UndoEdits"];
+            };
+        };
+        responses: {
+            /** @description What was restored, and what was not. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppliedEdits"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "The request cannot be understood.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 400,
+                     *       "title": "The request cannot be understood",
+                     *       "type": "about:blank#bad_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Sign in first.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 401,
+                     *       "title": "Sign in first",
+                     *       "type": "about:blank#unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: Not allowed
+             *
+             *     `foreign_origin`: The request comes from a page of another origin
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Not allowed.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 403,
+                     *       "title": "Not allowed",
+                     *       "type": "about:blank#forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: no such change, or it was undone; or no such workspace. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "Not found.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "about:blank#not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_running`: The workspace is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_running",
+                     *       "detail": "The workspace is not running.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 409,
+                     *       "title": "The workspace is not running",
+                     *       "type": "about:blank#not_running"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_large",
+                     *       "detail": "Too large.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 413,
+                     *       "title": "Too large",
+                     *       "type": "about:blank#too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`: the body cannot be parsed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid",
+                     *       "detail": "A value is not valid.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 422,
+                     *       "title": "A value is not valid",
+                     *       "type": "about:blank#invalid"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: An internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "internal",
+                     *       "detail": "An internal error.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 500,
+                     *       "title": "An internal error",
+                     *       "type": "about:blank#internal"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `too_many_streams`: too many questions wait.
+             *
+             *     `unavailable`: Not available at the moment
+             */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_streams",
+                     *       "detail": "Too many streams are open.",
+                     *       "request_id": "0197a3c2-8d4e-7f00-b1c2-3d4e5f607182",
+                     *       "status": 503,
+                     *       "title": "Too many streams are open",
+                     *       "type": "about:blank#too_many_streams"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

@@ -1,5 +1,5 @@
 // Diagnostics of language servers in the editor: marks in the text and in the gutter.
-import { lintGutter, setDiagnostics, type Diagnostic as Mark } from "@codemirror/lint";
+import { lintGutter, setDiagnostics, type Action, type Diagnostic as Mark } from "@codemirror/lint";
 import type { Extension, Text } from "@codemirror/state";
 import { ViewPlugin, type EditorView } from "@codemirror/view";
 import type { Diagnostic, FileDiagnostics } from "../api/agent";
@@ -11,13 +11,12 @@ export function languageDiagnostics(file: FileLanguage): Extension {
   return [
     lintGutter(),
     ViewPlugin.define((view) => {
-      const show = () => showDiagnostics(view, diagnosticsOf(file.client.state, file.path));
       let shown: readonly FileDiagnostics[] = [];
       const showChanged = () => {
         const found = diagnosticsOf(file.client.state, file.path);
         const isSame = found.length === shown.length && found.every((one, index) => one === shown[index]);
         shown = found;
-        if (!isSame) show();
+        if (!isSame) showDiagnostics(view, file, found);
       };
       const stop = file.client.subscribe(showChanged);
       // The view is still being built.
@@ -27,10 +26,24 @@ export function languageDiagnostics(file: FileLanguage): Extension {
   ];
 }
 
-function showDiagnostics(view: EditorView, files: readonly FileDiagnostics[]): void {
-  const marks = files.flatMap((file) => file.diagnostics.map((one) => markOf(view.state.doc, one)));
+function showDiagnostics(view: EditorView, file: FileLanguage, found: readonly FileDiagnostics[]): void {
+  const { doc, readOnly } = view.state;
+  const fix = !readOnly && file.can("code_actions") ? [fixAction(file)] : [];
+  const marks = found.flatMap(({ diagnostics }) =>
+    diagnostics.map((one) => ({ ...markOf(doc, one), actions: fix })),
+  );
   view.dispatch(setDiagnostics(view.state, marks));
 }
+
+/** The button of a problem that shows what can be done about it. */
+const fixAction = (file: FileLanguage): Action => ({
+  name: "Quick fix… (Ctrl+.)",
+  apply: (view, from, to) => {
+    view.dispatch({ selection: { anchor: from, head: to } });
+    view.focus();
+    file.host()?.showActions();
+  },
+});
 
 export function markOf(doc: Text, diagnostic: Diagnostic): Mark {
   const { from, to } = rangeOf(doc, diagnostic.range);

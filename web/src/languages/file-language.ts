@@ -2,11 +2,22 @@
 import type { LanguageAnswer, LanguageFeature, LanguageServer, TextLocation } from "../api/agent";
 import type { LanguageClient, PresentQuestion } from "./language-client";
 
+/** What the page does for the editor in front. */
+export interface LanguageHost {
+  showLocations: (locations: readonly TextLocation[]) => void;
+  findReferences: () => void;
+  renameSymbol: () => void;
+  showActions: () => void;
+  organizeImports: () => void;
+  formatDocument: () => void;
+}
+
 export class FileLanguage {
   constructor(
     readonly client: LanguageClient,
     readonly path: string,
-    readonly showLocations: (locations: readonly TextLocation[]) => void,
+    /** Null while the page is being built. */
+    readonly host: () => LanguageHost | null,
   ) {}
 
   server(): LanguageServer | undefined {

@@ -2,11 +2,14 @@
 // questions about open files. Knows no editor.
 import { uuidv4 } from "lib0/random";
 import type {
+  AppliedEdits,
   FileDiagnostics,
   LanguageAnswer,
   LanguageEvent,
   LanguageQuestion,
   LanguageServer,
+  TextPosition,
+  WorkspaceSymbol,
 } from "../api/agent";
 import { ApiError } from "../api/client";
 import { languagesApi, socketUrl } from "../api/endpoints";
@@ -83,21 +86,60 @@ export class LanguageClient {
     present: () => PresentQuestion | null,
     signal: AbortSignal,
   ): Promise<LanguageAnswer | null> {
+    try {
+      return await this.request(path, present, signal);
+    } catch (error) {
+      if (signal.aborted) return null;
+      if (!(error instanceof ApiError)) throw error;
+      console.warn("a language server has no answer:", error.message);
+      return null;
+    }
+  }
+
+  /** Asks as `ask` does, for a user who waits for the answer: failures are thrown. */
+  async request(
+    path: string,
+    present: () => PresentQuestion | null,
+    signal: AbortSignal,
+  ): Promise<LanguageAnswer | null> {
     for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
       const question = present();
       if (!question || signal.aborted) return null;
       try {
         return await languagesApi.query(this.workspace, { path, client: this.id, ...question }, signal);
       } catch (error) {
-        if (signal.aborted) return null;
-        if (!(error instanceof ApiError)) throw error;
-        if (error.code !== "precondition_failed") {
-          console.warn("a language server has no answer:", error.message);
-          return null;
-        }
+        if (!(error instanceof ApiError) || error.code !== "precondition_failed") throw error;
       }
     }
     return null;
+  }
+
+  /** The names that match, in the projects of all languages whose server knows them. */
+  async workspaceSymbols(query: string, signal: AbortSignal): Promise<WorkspaceSymbol[]> {
+    const servers = this.current.servers.filter(
+      ({ state, features }) => state === "ready" && features?.includes("workspace_symbols"),
+    );
+    const answers = servers.map(async ({ language }) => {
+      const question = { type: "workspace_symbols", language, query } as const;
+      const answer = await this.ask("", () => ({ version: "", question }), signal);
+      return answer?.type === "workspace_symbols" ? answer.symbols : [];
+    });
+    return (await Promise.all(answers)).flat();
+  }
+
+  /** Renames what is at a position of a text, in all files. */
+  rename(path: string, version: string, position: TextPosition, name: string): Promise<AppliedEdits> {
+    return languagesApi.rename(this.workspace, { path, version, client: this.id, position, name });
+  }
+
+  /** Does what a code action of a text says. */
+  applyAction(path: string, version: string, id: string): Promise<AppliedEdits> {
+    return languagesApi.apply(this.workspace, { path, version, client: this.id, id });
+  }
+
+  /** Undoes a change of files. */
+  undo(change: string): Promise<AppliedEdits> {
+    return languagesApi.undo(this.workspace, this.id, change);
   }
 
   restart(language: string): Promise<void> {

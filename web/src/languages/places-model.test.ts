@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Diagnostic, FileDiagnostics } from "../api/agent";
-import { countProblems, nextProblem, placeRows, problemFiles } from "./places-model";
+import { countProblems, locationFiles, nextProblem, placeRows, problemFiles } from "./places-model";
 
 const diagnostic = (line: number, severity: Diagnostic["severity"]): Diagnostic => ({
   range: { start: { line, column: 1 }, end: { line, column: 2 } },
@@ -14,6 +14,22 @@ const file = (path: string, ...diagnostics: Diagnostic[]): FileDiagnostics => ({
   language: "python",
   diagnostics,
   truncated: false,
+});
+
+describe("references", () => {
+  it("are places of the home, by file and line", () => {
+    const range = (line: number) => ({ start: { line, column: 4 }, end: { line, column: 8 } });
+    const files = locationFiles([
+      { path: "b.py", in_home: true, range: range(3), line: "area(3)" },
+      { path: "/usr/lib/x.py", in_home: false, range: range(1) },
+      { path: "a.py", in_home: true, range: range(7) },
+      { path: "b.py", in_home: true, range: range(1), line: "def area():" },
+    ]);
+    expect(files.map(({ path, places }) => [path, places.map(({ text }) => text)])).toEqual([
+      ["a.py", [""]],
+      ["b.py", ["def area():", "area(3)"]],
+    ]);
+  });
 });
 
 describe("problems", () => {

@@ -1,5 +1,5 @@
 // Places in files as a tree of two levels: problems and references. Pure.
-import type { FileDiagnostics, TextRange } from "../api/agent";
+import type { FileDiagnostics, TextLocation, TextRange } from "../api/agent";
 import type { GroupedRow } from "../ui/grouped-tree";
 
 export interface Place {
@@ -63,6 +63,20 @@ export function problemFiles(diagnostics: Iterable<FileDiagnostics>): FilePlaces
   const worst = ({ places }: FilePlaces) =>
     Math.min(...places.map(({ severity }) => (severity ? SEVERITIES.indexOf(severity) : 0)));
   return [...files.values()].sort((a, b) => worst(a) - worst(b) || (a.path < b.path ? -1 : 1));
+}
+
+/** The places of the home that a server has found, by file. */
+export function locationFiles(locations: readonly TextLocation[]): FilePlaces[] {
+  const files = new Map<string, Place[]>();
+  for (const { path, in_home, range, line } of locations) {
+    if (!in_home) continue;
+    const places = files.get(path) ?? [];
+    places.push({ range, text: line ?? "", note: "", severity: null });
+    files.set(path, places);
+  }
+  return [...files]
+    .map(([path, places]) => ({ path, places: places.sort(comparePlaces), truncated: false }))
+    .sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
 function comparePlaces(a: Place, b: Place): number {

@@ -68,6 +68,13 @@ export const SETTING_ROWS: readonly SettingRow[] = [
     control: SWITCH,
   },
   {
+    name: "formatOnSave",
+    group: "Editor",
+    label: "Format on save",
+    about: "Ctrl+S formats the text, if the language server can.",
+    control: SWITCH,
+  },
+  {
     name: "inlineBlame",
     group: "Editor",
     label: "Blame in the line",

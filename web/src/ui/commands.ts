@@ -33,15 +33,20 @@ export function matchScore(query: string, text: string): number | null {
 }
 
 /** The best matches among `items`, best first. Without a query, the first ones. */
-function rank<Item>(query: string, items: readonly Item[], textOf: (item: Item) => string): Item[] {
-  if (!query) return items.slice(0, MAX_SHOWN);
+export function rank<Item>(
+  query: string,
+  items: readonly Item[],
+  textOf: (item: Item) => string,
+  limit = MAX_SHOWN,
+): Item[] {
+  if (!query) return items.slice(0, limit);
   return items
     .flatMap((item) => {
       const points = matchScore(query, textOf(item));
       return points === null ? [] : [{ item, points }];
     })
     .sort((a, b) => b.points - a.points)
-    .slice(0, MAX_SHOWN)
+    .slice(0, limit)
     .map(({ item }) => item);
 }
 

@@ -23,3 +23,14 @@ test("left closes a group and leads to it from its rows", () => {
 test("other keys and an empty tree do nothing", () => {
   expect([press(0, "Enter"), groupedKeyAction([], 0, "ArrowDown", isGroup)]).toEqual([null, null]);
 });
+
+test("left leads to what contains a row of a deep tree", () => {
+  const deep = [
+    { key: "a", level: 0, isExpanded: true },
+    { key: "b", level: 1, isExpanded: false },
+    { key: "c", level: 1, isExpanded: false },
+    { key: "d", level: 0, isExpanded: false },
+  ];
+  const left = (at: number) => groupedKeyAction(deep, at, "ArrowLeft", ({ key }) => key < "c");
+  expect([0, 1, 2, 3].map(left)).toEqual(["close", 0, 0, -1]);
+});

@@ -1,10 +1,12 @@
-// Where keys move the focus in a tree of groups and the rows below them.
+// Where keys move the focus in a tree of groups and the rows below them, which may be groups, too.
 
 /** Rows of a group follow it. */
 export interface GroupedRow {
   /** Of a group also the name by which it is collapsed. */
   key: string;
   isExpanded: boolean;
+  /** How many groups contain it, in a tree of more than two levels. */
+  level?: number;
 }
 
 /** What `key` does at row `at`: the row to focus (an index), or what becomes of the group. Null: nothing. */
@@ -29,7 +31,10 @@ export function groupedKeyAction<Row extends GroupedRow>(
     case "ArrowRight":
       return isGroup(row) && !row.isExpanded ? "open" : next;
     case "ArrowLeft":
-      return isGroup(row) ? "close" : rows.findLastIndex((other, index) => index < at && isGroup(other));
+      if (row.level === undefined)
+        return isGroup(row) ? "close" : rows.findLastIndex((other, index) => index < at && isGroup(other));
+      if (row.isExpanded) return "close";
+      return rows.findLastIndex(({ level = 0 }, index) => index < at && level < (row.level ?? 0));
     default:
       return null;
   }

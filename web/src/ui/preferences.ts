@@ -18,6 +18,8 @@ export interface Preferences {
   showWhitespace: boolean;
   /** Saving removes spaces and tabs at the ends of lines. */
   trimOnSave: boolean;
+  /** Saving formats the text, if the language server can. */
+  formatOnSave: boolean;
   /** The editor names the commit of the current line. */
   inlineBlame: boolean;
   /** Changes are shown in one column. */
@@ -50,6 +52,7 @@ const DEFAULTS: Preferences = {
   wordWrap: false,
   showWhitespace: false,
   trimOnSave: false,
+  formatOnSave: false,
   inlineBlame: true,
   inlineDiff: false,
   quickOpenIgnored: false,

@@ -6,6 +6,8 @@ import type { SideView } from "./activity-bar";
 export interface Layout {
   side: boolean;
   view: SideView;
+  /** Whether the outline is shown below the Explorer. */
+  outline: boolean;
   sideWidth: number;
   panel: boolean;
   panelHeight: number;
@@ -20,6 +22,7 @@ export interface Layout {
 const fresh: Layout = {
   side: true,
   view: "explorer",
+  outline: false,
   sideWidth: 260,
   panel: true,
   panelHeight: 260,
@@ -51,6 +54,7 @@ export function parseLayout(text: string | null): Layout {
       ...fresh,
       ...stored,
       view: VIEWS.find((view) => view === stored.view) ?? "explorer",
+      outline: stored.outline === true,
       expanded: strings(stored.expanded),
       groups: Array.isArray(stored.groups) ? stored.groups.map(parseGroup) : [],
       focusedGroup: Number(stored.focusedGroup) || 0,

@@ -10,6 +10,8 @@ describe("parseQuery", () => {
     expect(parseQuery("main.rs:7")).toEqual({ kind: "file", text: "main.rs", at: { line: 7, column: 1 } });
     expect(parseQuery("a:b.rs:7:3")).toEqual({ kind: "file", text: "a:b.rs", at: { line: 7, column: 3 } });
     expect(parseQuery("main.rs:")).toEqual({ kind: "file", text: "main.rs", at: null });
+    expect(parseQuery("@ area")).toEqual({ kind: "symbol", text: "area" });
+    expect(parseQuery("#area:1")).toEqual({ kind: "workspaceSymbol", text: "area:1" });
     expect(parseQuery(":0")).toEqual({ kind: "line", at: null });
   });
 });

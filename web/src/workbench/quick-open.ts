@@ -1,8 +1,10 @@
-// What a text in the palette means: a file, a line, or a command. Pure.
+// What a text in the palette means: a file, a line, a symbol, or a command. Pure.
 
 export type PaletteQuery =
   | { kind: "command"; text: string }
   | { kind: "line"; at: TextPosition | null }
+  | { kind: "symbol"; text: string }
+  | { kind: "workspaceSymbol"; text: string }
   | { kind: "file"; text: string; at: TextPosition | null };
 
 /** A line and a column, both counted from 1. */
@@ -11,9 +13,14 @@ export interface TextPosition {
   column: number;
 }
 
-/** `>` begins a command and `:` a line. A file may end with `:line` or `:line:column`. */
+/**
+ * `>` begins a command, `:` a line, `@` a symbol of the file and `#` one of any file. A file may end with
+ * `:line` or `:line:column`.
+ */
 export function parseQuery(text: string): PaletteQuery {
   if (text.startsWith(">")) return { kind: "command", text: text.slice(1) };
+  if (text.startsWith("@")) return { kind: "symbol", text: text.slice(1).trim() };
+  if (text.startsWith("#")) return { kind: "workspaceSymbol", text: text.slice(1).trim() };
   const position = /:(\d*)(?::(\d*))?$/.exec(text);
   const line = Number(position?.[1]);
   const at = line > 0 ? { line, column: Math.max(1, Number(position?.[2] || 1)) } : null;

@@ -63,6 +63,17 @@ describe("keys of the terminal", () => {
   });
 });
 
+describe("keys of symbols", () => {
+  it("list those of a file only if one is in front", () => {
+    const inFile = key("KeyO", { ctrlKey: true, shiftKey: true });
+    expect(keyBinding(inFile, actions, editor)).toBe(actions.openSymbolPalette);
+    expect(keyBinding(inFile, actions, { ...editor, hasFile: false })).toBeNull();
+    const inWorkspace = key("KeyT", { ctrlKey: true });
+    expect(keyBinding(inWorkspace, actions, editor)).toBe(actions.openWorkspaceSymbolPalette);
+    expect(keyBinding(inWorkspace, actions, terminal)).toBeNull();
+  });
+});
+
 describe("Alt+W", () => {
   it("closes the tab, but not from the find widget", () => {
     const closeKey = key("KeyW", { altKey: true });

@@ -11,8 +11,17 @@ export interface WorkbenchActions {
   focusSourceControl: () => void;
   focusPorts: () => void;
   focusProblems: () => void;
+  focusOutline: () => void;
   /** Goes to the next problem, or with -1 to the previous one. */
   nextProblem: (by: 1 | -1) => void;
+  findReferences: () => void;
+  renameSymbol: () => void;
+  /** Shows what a language server can do about the selection. */
+  showActions: () => void;
+  organizeImports: () => void;
+  formatDocument: () => void;
+  /** Undoes the last change of several files by a language server. Null: there is none. */
+  undoEdits: (() => void) | null;
   /** Shows the preview of a port. */
   openPreview: (port: number) => void;
   /** Moves the focus to the next region, or with -1 to the previous one. */
@@ -47,6 +56,8 @@ export interface WorkbenchActions {
   openPalette: () => void;
   openFilePalette: () => void;
   openLinePalette: () => void;
+  openSymbolPalette: () => void;
+  openWorkspaceSymbolPalette: () => void;
   revealFile: () => void;
   copyFilePath: () => void;
   collapseFolders: () => void;
@@ -77,11 +88,24 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
   const hasFile = file !== null;
   return [
     { group: "Go", label: "Go to file…", keys: "Ctrl+P", run: actions.openFilePalette },
+    {
+      group: "Go",
+      label: "Go to symbol in workspace…",
+      keys: "Ctrl+T",
+      run: actions.openWorkspaceSymbolPalette,
+    },
     { group: "Go", label: "Next problem", keys: "F8", run: () => actions.nextProblem(1) },
     { group: "Go", label: "Previous problem", keys: "Shift+F8", run: () => actions.nextProblem(-1) },
     ...when(
       hasFile,
       { group: "Go", label: "Go to line…", keys: "Ctrl+G", run: actions.openLinePalette },
+      {
+        group: "Go",
+        label: "Go to symbol in file…",
+        keys: "Ctrl+Shift+O",
+        run: actions.openSymbolPalette,
+      },
+      { group: "Go", label: "Find all references", keys: "Shift+F12", run: actions.findReferences },
       { group: "Go", label: "Next tab", keys: "Ctrl+PgDn", run: () => actions.nextTab(1) },
       { group: "Go", label: "Previous tab", keys: "Ctrl+PgUp", run: () => actions.nextTab(-1) },
       { group: "Go", label: "Next editor group", run: actions.nextGroup },
@@ -104,12 +128,22 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
       keys: "Ctrl+F",
       run: () => actions.openFind(false),
     }),
-    ...when(hasFile && writable, {
-      group: "Search",
-      label: "Replace in this file",
-      keys: "Ctrl+H",
-      run: () => actions.openFind(true),
-    }),
+    ...when(
+      hasFile && writable,
+      {
+        group: "Search",
+        label: "Replace in this file",
+        keys: "Ctrl+H",
+        run: () => actions.openFind(true),
+      },
+      { group: "Edit", label: "Rename symbol…", keys: "F2", run: actions.renameSymbol },
+      { group: "Edit", label: "Quick fix or refactor…", keys: "Ctrl+.", run: actions.showActions },
+      { group: "Edit", label: "Format document", keys: "Shift+Alt+F", run: actions.formatDocument },
+      { group: "Edit", label: "Organize imports", keys: "Shift+Alt+O", run: actions.organizeImports },
+    ),
+    ...(actions.undoEdits
+      ? [{ group: "Edit", label: "Undo last change of several files", run: actions.undoEdits }]
+      : []),
     ...when(
       hasFile,
       { group: "File", label: "Close tab", keys: "Alt+W", run: actions.closeTab },
@@ -133,6 +167,7 @@ export function workbenchCommands(actions: WorkbenchActions, context: WorkbenchC
       run: actions.focusSourceControl,
     },
     { group: "View", label: "Focus Problems", keys: "Ctrl+Shift+M", run: actions.focusProblems },
+    { group: "View", label: "Focus Outline", run: actions.focusOutline },
     { group: "View", label: "Focus Ports", run: actions.focusPorts },
     { group: "View", label: "Focus editor", keys: "F6", run: actions.focusEditor },
     { group: "View", label: "Focus terminal", keys: "Ctrl+`", run: actions.focusTerminal },
@@ -239,6 +274,8 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
         return actions.focusSourceControl;
       case "KeyM":
         return actions.focusProblems;
+      case "KeyO":
+        return context.hasFile ? actions.openSymbolPalette : null;
       case "KeyP":
         return actions.openPalette;
       case "KeyF":
@@ -256,6 +293,8 @@ export function keyBinding(key: Key, actions: WorkbenchActions, context: KeyCont
     switch (key.code) {
       case "KeyP":
         return actions.openFilePalette;
+      case "KeyT":
+        return actions.openWorkspaceSymbolPalette;
       case "KeyG":
         return actions.openLinePalette;
       case "Comma":

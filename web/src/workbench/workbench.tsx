@@ -3,7 +3,6 @@
 // the parts.
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { EditorView } from "@codemirror/view";
-import type { TextLocation } from "../api/agent";
 import type { Workspace } from "../api/types";
 import { useUser } from "../auth/session";
 import { isApple } from "../ui/platform";
@@ -46,14 +45,20 @@ import { SourceControl } from "../git/source-control";
 import { useEditorMarks } from "../git/use-editor-marks";
 import { useGit } from "../git/use-git";
 import { useGitActions } from "../git/use-git-actions";
-import { FileLanguage } from "../languages/file-language";
+import { findSymbols } from "../languages/edit-actions";
+import { FileLanguage, type LanguageHost } from "../languages/file-language";
 import {
   countProblems,
   nextProblem as nextProblemOf,
   problemFiles,
   type Place,
 } from "../languages/places-model";
+import { Outline } from "../languages/outline";
 import { ProblemsView } from "../languages/problems-view";
+import { ReferencesView } from "../languages/references-view";
+import { useOutline } from "../languages/use-outline";
+import { useLanguageActions } from "../languages/use-language-actions";
+import type { SymbolSource } from "../languages/use-symbols";
 import { openLocation, useLanguages } from "../languages/use-languages";
 import { localAddress, canShowPreviews, previewPage } from "../ports/ports-model";
 import { PortsView } from "../ports/ports-view";
@@ -109,6 +114,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const [panel, setPanel] = useState(first.panel);
   const [panelHeight, setPanelHeight] = useState(first.panelHeight);
   const [view, setView] = useState<SideView>(first.view);
+  const [outline, setOutline] = useState(first.outline);
   const [pane, setPane] = useState<Pane>(hasOpenFile(first) ? "editor" : "terminal");
   const [cursor, setCursor] = useState<Cursor | null>(null);
   /** What is typed in the palette. Null: it is closed. */
@@ -120,7 +126,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   /** Changes when an editor has come or gone. */
   const [viewCount, setViewCount] = useState(0);
   useWorkspacePreferences(workspace.id);
-  const { wordWrap, inlineBlame, trimOnSave, editorFontSize } = usePreferences();
+  const { wordWrap, inlineBlame, trimOnSave, formatOnSave, editorFontSize } = usePreferences();
   const [isSettings, setSettings] = useState(false);
   const [preview, setPreview] = useState<ShownPreview | null>(null);
   const root = useRef<HTMLDivElement>(null);
@@ -156,8 +162,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const { diagnostics } = languages.state;
   const problems = useMemo(() => problemFiles(diagnostics.values()), [diagnostics]);
   const problemCount = useMemo(() => countProblems(problems), [problems]);
-  /** Shows where something is. */
-  const locate = useRef<(locations: readonly TextLocation[]) => void>(() => undefined);
+  /** What the editors' keys of language servers do. Set after the first render. */
+  const host = useRef<LanguageHost | null>(null);
   const ports = usePorts(workspace.id, ({ port, process }) => {
     if (!writable || !canShowPreviews(ports.settings?.preview ?? null, window.location.hostname)) return;
     const program = process ? displayName(process) : "A program";
@@ -168,6 +174,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     writeLayout(workspace.id, {
       side,
       view,
+      outline,
       sideWidth,
       panel,
       panelHeight,
@@ -181,6 +188,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     workspace.id,
     side,
     view,
+    outline,
     sideWidth,
     panel,
     panelHeight,
@@ -206,18 +214,18 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     open(path, isPreview);
     setReveal({ path, place });
   };
+  const focusEditor = () => {
+    setPane("editor");
+    focusTarget(root, "editor");
+  };
   const goToLine = (path: string, { line, column }: TextPosition) => {
     openAt(path, { line, column: column - 1, length: 0 }, false);
     focusEditor();
   };
-  useEffect(() => {
-    locate.current = (locations) =>
-      openLocation(locations, (path, line, column) => goToLine(path, { line, column: column + 1 }));
-  });
   const [fileLanguage] = useState(() => {
     const known = new Map<string, FileLanguage>();
     return (path: string) => {
-      const file = known.get(path) ?? new FileLanguage(languages.client, path, (at) => locate.current(at));
+      const file = known.get(path) ?? new FileLanguage(languages.client, path, () => host.current);
       known.set(path, file);
       return file;
     };
@@ -260,6 +268,38 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     const length = end.line === start.line ? end.column - start.column : 0;
     openAt(path, { line: start.line, column: start.column, length }, isPreview);
   };
+  const focusOutline = () => {
+    setOutline(true);
+    showView("explorer");
+    afterRender(() =>
+      root.current?.querySelector<HTMLElement>(".outline [tabindex='0'], .outline button")?.focus(),
+    );
+  };
+  const activeLanguage = activeFile === null || isDiff ? null : fileLanguage(activeFile);
+  const languageActions = useLanguageActions({
+    file: activeLanguage,
+    view: activeView,
+    writable,
+    focusEditor,
+    showReferences: focusProblems,
+  });
+  useEffect(() => {
+    host.current = {
+      ...languageActions,
+      showLocations: (locations) =>
+        openLocation(locations, (path, line, column) => goToLine(path, { line, column: column + 1 })),
+    };
+  });
+  const activeText = activeFile === null ? null : (documents.shared(activeFile)?.state.text ?? null);
+  const outlineSymbols = useOutline(activeLanguage, activeText, outline);
+  const symbols: SymbolSource = {
+    ofFile: async (signal) => {
+      const view = activeView();
+      if (!activeLanguage || !view) return null;
+      return findSymbols(activeLanguage, () => view.state.doc.toString(), signal);
+    },
+    ofWorkspace: (query, signal) => languages.client.workspaceSymbols(query, signal),
+  };
   const nextProblem = (by: 1 | -1) => {
     const at = cursor
       ? { line: cursor.line, column: cursor.column - 1 - cursor.selected }
@@ -283,10 +323,6 @@ export function Workbench({ workspace, connected, onFork }: Props) {
   const revealInTree = (path: string, isFolder = false) => {
     showView("explorer");
     setTreeReveal({ path, isFolder });
-  };
-  const focusEditor = () => {
-    setPane("editor");
-    focusTarget(root, "editor");
   };
   const focusTerminal = () => {
     setPanel(true);
@@ -316,7 +352,14 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     focusSourceControl,
     focusPorts,
     focusProblems,
+    focusOutline,
     nextProblem,
+    findReferences: languageActions.findReferences,
+    renameSymbol: languageActions.renameSymbol,
+    showActions: languageActions.showActions,
+    organizeImports: languageActions.organizeImports,
+    formatDocument: languageActions.formatDocument,
+    undoEdits: languageActions.undoEdits,
     openPreview,
     cycleRegion: (by) => focusRegion[nextRegion(by)](),
     newTerminal: () => {
@@ -366,8 +409,12 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     reportSaved: () => {
       const shared = documents.active ? documents.shared(documents.active) : undefined;
       const view = activeView();
-      if (view && trimOnSave) trimLineEnds(view);
-      if (shared) toast(shared.state.saved ? "Saved" : "Saving… Changes are saved automatically.");
+      const report = () => {
+        if (view && trimOnSave) trimLineEnds(view);
+        if (shared) toast(shared.state.saved ? "Saved" : "Saving… Changes are saved automatically.");
+      };
+      if (formatOnSave) void languageActions.formatOnSave().then(report);
+      else report();
     },
     openFind: (isReplacing) => {
       const view = activeView();
@@ -376,6 +423,8 @@ export function Workbench({ workspace, connected, onFork }: Props) {
     openPalette: () => setPalette(">"),
     openFilePalette: () => setPalette(""),
     openLinePalette: () => setPalette(":"),
+    openSymbolPalette: () => setPalette("@"),
+    openWorkspaceSymbolPalette: () => setPalette("#"),
     revealFile: () => activeFile && revealInTree(activeFile),
     copyFilePath: () => activeFile && void copyText(`~/${activeFile}`, "Path"),
     collapseFolders: files.collapseAll,
@@ -474,6 +523,17 @@ export function Workbench({ workspace, connected, onFork }: Props) {
                     focusSearch(false);
                   }}
                 />
+                <Outline
+                  isOpen={outline}
+                  onToggle={setOutline}
+                  symbols={outlineSymbols}
+                  cursor={cursor && { line: cursor.line, column: cursor.column - 1 }}
+                  onOpen={({ name_range: { start } }, isFocused) => {
+                    if (!activeFile) return;
+                    openAt(activeFile, { line: start.line, column: start.column, length: 0 }, true);
+                    if (isFocused) focusEditor();
+                  }}
+                />
               </div>
               {sideView === "search" && (
                 <SearchView
@@ -499,7 +559,21 @@ export function Workbench({ workspace, connected, onFork }: Props) {
                   }}
                 />
               )}
-              {sideView === "problems" && (
+              {sideView === "problems" && languageActions.references && (
+                <ReferencesView
+                  references={languageActions.references}
+                  onOpen={(path, place, isPreview) => {
+                    showPlace(path, place, isPreview);
+                    if (!isPreview) focusEditor();
+                  }}
+                  onClose={() => {
+                    languageActions.closeReferences();
+                    if (problems.length > 0) focusProblems();
+                    else focusEditor();
+                  }}
+                />
+              )}
+              {sideView === "problems" && !languageActions.references && (
                 <ProblemsView
                   files={problems}
                   hasServer={languages.state.servers.some(({ state }) => state === "ready")}
@@ -524,6 +598,7 @@ export function Workbench({ workspace, connected, onFork }: Props) {
           </div>
         )}
         <main className="centre">
+          {languageActions.menu}
           <div className={preview && !narrow ? "editors with-preview" : "editors"}>
             <EditorGroups
               workspace={workspace.id}
@@ -622,9 +697,11 @@ export function Workbench({ workspace, connected, onFork }: Props) {
             else open(path);
           }}
           onLine={activeFile ? (at) => goToLine(activeFile, at) : null}
+          symbols={symbols}
           onClose={() => setPalette(null)}
         />
       )}
+      {languageActions.dialog}
       {isSettings && (
         <SettingsDialog workspace={writable ? workspace.name : null} onClose={() => setSettings(false)} />
       )}

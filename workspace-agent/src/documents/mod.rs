@@ -6,8 +6,8 @@
 //! counts ([`disk_state`]), it becomes edits by way of a [`diff`]. A [`save`] writes the text to the
 //! file. Messages to viewers are gathered ([`broadcast`], [`outbox`]), and files are read and written a few
 //! at a time ([`file_work`]). [`line_edits`] are edits that come without a replica, as a replacement in
-//! many files sends them. A [`pulse`] tells those who follow a document, such as language servers, that it
-//! has changed. Knows no HTTP.
+//! many files sends them, and [`range_edits`] those of language servers. A [`pulse`] tells those who follow
+//! a document, such as language servers, that it has changed. Knows no HTTP.
 //!
 //! The life of a document: a client opens a path; the registry resolves links, loads the file and
 //! starts the task, with a new epoch. Clients join, synchronize and edit. The document saves 150 ms
@@ -16,7 +16,7 @@
 //! that the clients open the file again.
 
 mod broadcast;
-mod diff;
+pub mod diff;
 mod disk_state;
 pub mod document;
 mod file;
@@ -25,6 +25,7 @@ mod late_write;
 mod line_edits;
 mod outbox;
 mod pulse;
+pub mod range_edits;
 pub mod registry;
 mod renewal;
 mod save;

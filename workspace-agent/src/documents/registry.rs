@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use protocol::{
     document::{OpenDocument, RefusalReason},
     files::HomePath,
-    search::{EditedDocument, LineEdit},
+    search::EditedDocument,
 };
 
 use tokio::sync::watch;
 
 use super::{
-    document::{DocumentHandle, DocumentRefusal, JoinedViewer},
-    file::LoadError,
+    document::{DocumentHandle, DocumentRefusal, Edits, JoinedViewer},
+    file::{self, LoadError},
     file_work::FileWork,
     pulse::DocumentPulse,
     watcher::FileWatcher,
@@ -92,11 +92,7 @@ impl DocumentRegistry {
     /// Applies edits to the text of a file, which is opened for that if necessary, and waits until they are
     /// on disk. What is not where an edit says is left as it is. If the file cannot be written and nobody
     /// has it open, all edits are missed: the document is not kept for them.
-    pub async fn edit(
-        &self,
-        path: &HomePath,
-        edits: Vec<LineEdit>,
-    ) -> Result<EditedDocument, DocumentRefusal> {
+    pub async fn edit(&self, path: &HomePath, edits: Edits) -> Result<EditedDocument, DocumentRefusal> {
         let path = self.resolve(path.clone()).await?;
         for _ in 0..MAX_JOIN_ATTEMPTS {
             let document = self.find_or_open(&path).await?;
@@ -105,6 +101,20 @@ impl DocumentRegistry {
             }
         }
         Err(DocumentRefusal::closed_repeatedly())
+    }
+
+    /// The present text of a file, which does not have to be open, and the path that links lead to.
+    pub async fn read_text(&self, path: &HomePath) -> Result<(HomePath, String), DocumentRefusal> {
+        let path = self.resolve(path.clone()).await?;
+        let document = self.documents.lock().await.get(&path).cloned();
+        if let Some(document) = document
+            && let Ok(read) = document.read().await
+        {
+            return Ok((path, read.text));
+        }
+        let requested = path.clone();
+        let loaded = self.files.read(move |files| file::load(files, &requested)).await;
+        loaded.map(|loaded| (path, loaded.text)).map_err(|error| DocumentRefusal::from(&error))
     }
 
     /// Each file has one document, whichever links lead to it.
@@ -164,10 +174,10 @@ impl DocumentRegistry {
 mod tests {
     use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path};
 
-    use protocol::document::MAX_DOCUMENT_BYTES;
+    use protocol::{document::MAX_DOCUMENT_BYTES, languages::text_version, search::LineEdit};
 
     use super::*;
-    use crate::documents::outbox::ViewerMessage;
+    use crate::documents::{diff::TextEdit, outbox::ViewerMessage};
 
     fn setup(text: &str) -> (tempfile::TempDir, DocumentRegistry, HomePath) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -186,7 +196,7 @@ mod tests {
     async fn edit_of_unopened_file_is_saved() {
         let (directory, registry, path) = setup("one\r\ntwo\r\n");
         let edits = vec![edit(1, "one", "1"), edit(2, "three", "3")];
-        let edited = registry.edit(&path, edits).await.expect("a text file");
+        let edited = registry.edit(&path, Edits::Lines(edits)).await.expect("a text file");
         assert_eq!(edited, EditedDocument { missed: vec![1], unsaved: None });
         let saved = std::fs::read(directory.path().join("file")).expect("a file");
         assert_eq!(saved, b"1\r\ntwo\r\n", "the line endings stay");
@@ -208,7 +218,8 @@ mod tests {
     async fn edit_of_protected_file_is_forgotten() {
         let (directory, registry, path) = setup("one\n");
         protect(&directory.path().join("file"));
-        let edited = registry.edit(&path, vec![edit(1, "one", "two")]).await.expect("a text file");
+        let edited =
+            registry.edit(&path, Edits::Lines(vec![edit(1, "one", "two")])).await.expect("a text file");
         assert_eq!(edited.missed, [0]);
         assert!(edited.unsaved.expect("a reason").contains("protected"));
         wait_until_closed(&registry).await;
@@ -220,7 +231,8 @@ mod tests {
         protect(&directory.path().join("file"));
         let request = OpenDocument { path: "file".to_owned(), epoch: None, events: true };
         let (document, _viewer) = registry.join(request).await.expect("a text file");
-        let edited = registry.edit(&path, vec![edit(1, "one", "two")]).await.expect("a text file");
+        let edited =
+            registry.edit(&path, Edits::Lines(vec![edit(1, "one", "two")])).await.expect("a text file");
         assert!(edited.missed.is_empty() && edited.unsaved.is_some(), "{edited:?}");
         assert!(!document.has_ended());
     }
@@ -230,7 +242,8 @@ mod tests {
         for (text, new_bytes) in [("one\n", 3 * MAX_DOCUMENT_BYTES), ("one\n", MAX_DOCUMENT_BYTES)] {
             let (directory, registry, path) = setup(text);
             let new = "x".repeat(new_bytes as usize);
-            let edited = registry.edit(&path, vec![edit(1, "one", &new)]).await.expect("a text file");
+            let edited =
+                registry.edit(&path, Edits::Lines(vec![edit(1, "one", &new)])).await.expect("a text file");
             assert_eq!(edited.missed, [0]);
             assert_eq!(edited.unsaved.as_deref(), Some("The file would be larger than 8 MiB."));
             assert_eq!(std::fs::read(directory.path().join("file")).expect("a file"), text.as_bytes());
@@ -243,10 +256,32 @@ mod tests {
         let (_directory, registry, path) = setup("one\r\n");
         // With one line end as in the text, it would just fit.
         let new = "x".repeat(MAX_DOCUMENT_BYTES as usize - 1);
-        let edited = registry.edit(&path, vec![edit(1, "one", &new)]).await.expect("a text file");
+        let edited =
+            registry.edit(&path, Edits::Lines(vec![edit(1, "one", &new)])).await.expect("a text file");
         assert_eq!(edited.missed, [0]);
-        let edited = registry.edit(&path, vec![edit(1, "one", &new[1..])]).await.expect("a text file");
+        let edited =
+            registry.edit(&path, Edits::Lines(vec![edit(1, "one", &new[1..])])).await.expect("a text file");
         assert_eq!(edited, EditedDocument::default());
+    }
+
+    #[tokio::test]
+    async fn exact_edits_need_their_text() {
+        let (directory, registry, path) = setup("one\r\ntwo\r\n");
+        let (_, text) = registry.read_text(&path).await.expect("a text file");
+        assert_eq!(text, "one\ntwo\n");
+        let edits = vec![
+            TextEdit { at: 4, delete: 3, insert: "2".to_owned() },
+            TextEdit { at: 0, delete: 3, insert: "1".to_owned() },
+        ];
+        let exact = Edits::Exact { version: text_version(&text), edits };
+        let edited = registry.edit(&path, exact.clone()).await.expect("a text file");
+        assert_eq!(edited, EditedDocument::default());
+        let saved = || std::fs::read(directory.path().join("file")).expect("a file");
+        assert_eq!(saved(), b"1\r\n2\r\n");
+        let edited = registry.edit(&path, exact).await.expect("a text file");
+        assert_eq!(edited, EditedDocument { missed: vec![0, 1], unsaved: None });
+        assert_eq!(saved(), b"1\r\n2\r\n");
+        wait_until_closed(&registry).await;
     }
 
     #[tokio::test]
@@ -254,7 +289,7 @@ mod tests {
         let (directory, registry, path) = setup("one\n");
         let request = OpenDocument { path: "file".to_owned(), epoch: None, events: true };
         let (document, mut viewer) = registry.join(request).await.expect("a text file");
-        registry.edit(&path, vec![edit(1, "one", "two")]).await.expect("a text file");
+        registry.edit(&path, Edits::Lines(vec![edit(1, "one", "two")])).await.expect("a text file");
         assert_eq!(std::fs::read(directory.path().join("file")).expect("a file"), b"two\n");
         let mut is_shared = false;
         while !is_shared {
@@ -268,10 +303,10 @@ mod tests {
     async fn edit_of_other_files_is_refused() {
         let (directory, registry, path) = setup("one\n");
         std::fs::write(directory.path().join("file"), b"\xff\0").expect("a writable directory");
-        let refusal = registry.edit(&path, vec![edit(1, "", "x")]).await.expect_err("no text");
+        let refusal = registry.edit(&path, Edits::Lines(vec![edit(1, "", "x")])).await.expect_err("no text");
         assert_eq!(refusal.reason, RefusalReason::NotText);
         let missing = HomePath::parse("missing").expect("a path");
-        let refusal = registry.edit(&missing, Vec::new()).await.expect_err("no file");
+        let refusal = registry.edit(&missing, Edits::Lines(Vec::new())).await.expect_err("no file");
         assert_eq!(refusal.reason, RefusalReason::NotFound);
     }
 }

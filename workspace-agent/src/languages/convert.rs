@@ -4,20 +4,22 @@
 use std::path::Path;
 
 use lsp_types::{
-    CompletionItem as LspItem, CompletionTextEdit, DiagnosticSeverity, DiagnosticTag, Documentation,
-    GotoDefinitionResponse, Hover, HoverContents, InsertTextFormat, MarkedString, MarkupContent, MarkupKind,
-    NumberOrString, ParameterLabel, SignatureHelp, SignatureInformation,
+    CodeActionOrCommand, CompletionItem as LspItem, CompletionTextEdit, DiagnosticSeverity, DiagnosticTag,
+    DocumentSymbolResponse, Documentation, GotoDefinitionResponse, Hover, HoverContents, InsertTextFormat,
+    MarkedString, MarkupContent, MarkupKind, NumberOrString, OneOf, ParameterLabel, SignatureHelp,
+    SignatureInformation, SymbolKind, WorkspaceSymbolResponse,
 };
 use protocol::languages::{
-    CompletionItem, DefinitionKind, Diagnostic, FileDiagnostics, LanguageAnswer, MAX_COMPLETIONS,
-    MAX_FILE_DIAGNOSTICS, MAX_LOCATIONS, RangeEdit, Severity, Signature, TextLocation, TextPosition,
-    TextRange,
+    CodeAction, CompletionItem, DefinitionKind, Diagnostic, DocumentSymbol, FileDiagnostics, LanguageAnswer,
+    MAX_ACTIONS, MAX_COMPLETIONS, MAX_FILE_DIAGNOSTICS, MAX_LOCATIONS, MAX_SYMBOLS, RangeEdit, Severity,
+    Signature, TextLocation, TextPosition, TextRange, WorkspaceSymbol,
 };
 use serde_json::{Value, json};
 
 use super::{
     text::{line_before, truncate},
     uris::{home_path_of, path_of},
+    workspace_edit::{BadEdit, range_edit},
 };
 
 /// Most bytes of Markdown about one thing.
@@ -30,6 +32,8 @@ const MAX_INSERT_BYTES: usize = 16 * 1024;
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 /// Most edits of a proposal beside its own.
 const MAX_EDITS: usize = 20;
+/// Most edits of one text.
+const MAX_TEXT_EDITS: usize = 200_000;
 /// Most signatures of a call.
 const MAX_SIGNATURES: usize = 50;
 /// LSP's kinds of proposals, from 1.
@@ -61,13 +65,67 @@ const COMPLETION_KINDS: [&str; 25] = [
     "type_parameter",
 ];
 
+/// LSP's kinds of symbols, from 1.
+const SYMBOL_KINDS: [&str; 26] = [
+    "file",
+    "module",
+    "namespace",
+    "package",
+    "class",
+    "method",
+    "property",
+    "field",
+    "constructor",
+    "enum",
+    "interface",
+    "function",
+    "variable",
+    "constant",
+    "string",
+    "number",
+    "boolean",
+    "array",
+    "object",
+    "key",
+    "null",
+    "enum_member",
+    "struct",
+    "event",
+    "operator",
+    "type_parameter",
+];
+/// Kinds of code actions that clients show.
+const ACTION_KINDS: [&str; 9] = [
+    "",
+    "quickfix",
+    "refactor",
+    "refactor.extract",
+    "refactor.inline",
+    "refactor.rewrite",
+    "source",
+    "source.organizeImports",
+    "source.fixAll",
+];
+
 /// What the agent can do, as servers want to know it.
 pub fn client_capabilities() -> Value {
     let markup = json!(["markdown", "plaintext"]);
     let links = json!({ "linkSupport": true });
     json!({
         "general": { "positionEncodings": ["utf-16"] },
-        "workspace": { "workspaceFolders": true, "configuration": true },
+        "workspace": {
+            "workspaceFolders": true,
+            "configuration": true,
+            "applyEdit": true,
+            "executeCommand": {},
+            "symbol": { "symbolKind": { "valueSet": (1..=SYMBOL_KINDS.len()).collect::<Vec<_>>() } },
+            // No operations on files.
+            "workspaceEdit": {
+                "documentChanges": true,
+                "resourceOperations": [],
+                "failureHandling": "abort",
+            },
+        },
         "window": { "workDoneProgress": true },
         "textDocument": {
             "synchronization": { "didSave": true },
@@ -96,6 +154,20 @@ pub fn client_capabilities() -> Value {
             "declaration": links,
             "typeDefinition": links,
             "implementation": links,
+            "references": {},
+            "documentSymbol": {
+                "hierarchicalDocumentSymbolSupport": true,
+                "symbolKind": { "valueSet": (1..=SYMBOL_KINDS.len()).collect::<Vec<_>>() },
+            },
+            "formatting": {},
+            "rename": { "prepareSupport": true },
+            "codeAction": {
+                "codeActionLiteralSupport": { "codeActionKind": { "valueSet": ACTION_KINDS } },
+                "isPreferredSupport": true,
+                "disabledSupport": true,
+                "dataSupport": true,
+                "resolveSupport": { "properties": ["edit", "command"] },
+            },
         },
     })
 }
@@ -115,7 +187,13 @@ pub fn lsp_position(position: TextPosition) -> Value {
     json!({ "line": position.line.saturating_sub(1), "character": position.column })
 }
 
-fn position(position: lsp_types::Position) -> TextPosition {
+/// A range as LSP has it.
+pub fn lsp_range(range: TextRange) -> Value {
+    json!({ "start": lsp_position(range.start), "end": lsp_position(range.end) })
+}
+
+/// A position of LSP.
+pub fn position(position: lsp_types::Position) -> TextPosition {
     TextPosition { line: position.line.saturating_add(1), column: position.character }
 }
 
@@ -376,7 +454,173 @@ fn location(home: &Path, uri: &str, place: lsp_types::Range) -> Option<TextLocat
         Some(path) => (path.to_string(), true),
         None => (path_of(uri)?.to_str()?.to_owned(), false),
     };
-    Some(TextLocation { path, in_home, range: range(place) })
+    Some(TextLocation { path, in_home, range: range(place), line: None })
+}
+
+/// Reads the result of `textDocument/documentSymbol`.
+pub fn symbols(result: Value) -> LanguageAnswer {
+    let mut symbols = Vec::new();
+    match serde_json::from_value::<Option<DocumentSymbolResponse>>(result).ok().flatten() {
+        Some(DocumentSymbolResponse::Nested(found)) => add_symbols(found, 0, &mut symbols),
+        Some(DocumentSymbolResponse::Flat(found)) => {
+            symbols.extend(found.into_iter().take(MAX_SYMBOLS).map(|found| {
+                let place = range(found.location.range);
+                DocumentSymbol {
+                    name: truncate(found.name, MAX_LABEL_BYTES),
+                    kind: symbol_kind(found.kind),
+                    depth: 0,
+                    range: place,
+                    name_range: TextRange { start: place.start, end: place.start },
+                }
+            }));
+            symbols.sort_by_key(|symbol| symbol.range.start);
+        }
+        None => {}
+    }
+    LanguageAnswer::Symbols { symbols }
+}
+
+fn add_symbols(found: Vec<lsp_types::DocumentSymbol>, depth: u32, symbols: &mut Vec<DocumentSymbol>) {
+    for one in found {
+        if symbols.len() == MAX_SYMBOLS {
+            return;
+        }
+        symbols.push(DocumentSymbol {
+            name: truncate(one.name, MAX_LABEL_BYTES),
+            kind: symbol_kind(one.kind),
+            depth,
+            range: range(one.range),
+            name_range: range(one.selection_range),
+        });
+        add_symbols(one.children.unwrap_or_default(), depth + 1, symbols);
+    }
+}
+
+fn symbol_kind(kind: SymbolKind) -> String {
+    let kind = serde_json::to_value(kind).ok().and_then(|kind| kind.as_u64());
+    let kind = kind.and_then(|kind| SYMBOL_KINDS.get((kind as usize).checked_sub(1)?));
+    (*kind.unwrap_or(&"variable")).to_owned()
+}
+
+/// Reads the result of `workspace/symbol`. Symbols outside the home are left out.
+pub fn workspace_symbols(home: &Path, result: Value) -> LanguageAnswer {
+    let symbol = |name: String, kind, container: Option<String>, uri: &str, place| {
+        Some(WorkspaceSymbol {
+            name: truncate(name, MAX_LABEL_BYTES),
+            kind: symbol_kind(kind),
+            container: container.filter(|name| !name.is_empty()).map(|name| truncate(name, MAX_LABEL_BYTES)),
+            path: home_path_of(home, uri)?.to_string(),
+            range: place,
+        })
+    };
+    let found = serde_json::from_value::<Option<WorkspaceSymbolResponse>>(result).ok().flatten();
+    let symbols = match found {
+        None => Vec::new(),
+        Some(WorkspaceSymbolResponse::Flat(found)) => found
+            .into_iter()
+            .filter_map(|one| {
+                let (uri, place) = (one.location.uri, range(one.location.range));
+                symbol(one.name, one.kind, one.container_name, uri.as_str(), place)
+            })
+            .take(MAX_SYMBOLS)
+            .collect(),
+        Some(WorkspaceSymbolResponse::Nested(found)) => found
+            .into_iter()
+            .filter_map(|one| {
+                let (uri, place) = match one.location {
+                    OneOf::Left(location) => (location.uri, range(location.range)),
+                    OneOf::Right(location) => (location.uri, TextRange::default()),
+                };
+                symbol(one.name, one.kind, one.container_name, uri.as_str(), place)
+            })
+            .take(MAX_SYMBOLS)
+            .collect(),
+    };
+    LanguageAnswer::WorkspaceSymbols { symbols }
+}
+
+/// Reads the result of `textDocument/formatting`.
+pub fn text_edits(result: Value) -> Result<Vec<RangeEdit>, BadEdit> {
+    let found = serde_json::from_value::<Option<Vec<lsp_types::TextEdit>>>(result);
+    let found = found.map_err(|_| BadEdit::Unreadable)?.unwrap_or_default();
+    if found.len() > MAX_TEXT_EDITS {
+        return Err(BadEdit::TooMany);
+    }
+    found.into_iter().map(range_edit).collect()
+}
+
+/// Reads the result of `textDocument/prepareRename`: what would be renamed. `None`: nothing.
+pub fn rename_range(result: &Value) -> Option<RenameRange> {
+    if result["defaultBehavior"] == true {
+        return Some(RenameRange::Word);
+    }
+    if let Some(name) = result["placeholder"].as_str() {
+        return Some(RenameRange::Name(truncate(name.to_owned(), MAX_LABEL_BYTES)));
+    }
+    serde_json::from_value(result.clone()).ok().map(|place| RenameRange::Range(range(place)))
+}
+
+/// What would be renamed, as servers say it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RenameRange {
+    /// The word at the position.
+    Word,
+    /// A text with this name.
+    Name(String),
+    /// The text of a range.
+    Range(TextRange),
+}
+
+/// Code actions.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// What the server has sent of each.
+    pub raw: Vec<Value>,
+    /// What clients get of each. Their ids are empty.
+    pub actions: Vec<CodeAction>,
+}
+
+/// Reads the result of `textDocument/codeAction`. Actions that need a command which the server does not know
+/// are left out: they are for one editor.
+pub fn code_actions(mut result: Value, knows: impl Fn(&str) -> bool) -> Actions {
+    let mut found = Actions::default();
+    let Some(list) = result.as_array_mut() else { return found };
+    for raw in list.iter_mut().map(Value::take) {
+        if found.actions.len() == MAX_ACTIONS {
+            break;
+        }
+        let Ok(action) = serde_json::from_value::<CodeActionOrCommand>(raw.clone()) else { continue };
+        let (action, command) = match action {
+            CodeActionOrCommand::Command(command) => (
+                CodeAction {
+                    id: String::new(),
+                    title: command.title,
+                    kind: String::new(),
+                    is_preferred: false,
+                    disabled: None,
+                },
+                Some(command.command),
+            ),
+            CodeActionOrCommand::CodeAction(action) => (
+                CodeAction {
+                    id: String::new(),
+                    title: action.title,
+                    kind: action.kind.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+                    is_preferred: action.is_preferred == Some(true),
+                    disabled: action.disabled.map(|disabled| truncate(disabled.reason, MAX_LABEL_BYTES)),
+                },
+                action.command.map(|command| command.command),
+            ),
+        };
+        if command.is_some_and(|command| !knows(&command)) {
+            continue;
+        }
+        let title = truncate(action.title, MAX_LABEL_BYTES);
+        let kind = truncate(action.kind, MAX_LABEL_BYTES);
+        found.raw.push(raw);
+        found.actions.push(CodeAction { title, kind, ..action });
+    }
+    found
 }
 
 #[cfg(test)]
@@ -465,6 +709,7 @@ mod tests {
             path: "a b.py".to_owned(),
             in_home: true,
             range: TextRange { start: at(1, 1), end: at(1, 2) },
+            line: None,
         };
         assert_eq!(places(place.clone()), std::slice::from_ref(&in_home));
         assert_eq!(places(json!([place, place])), std::slice::from_ref(&in_home));
@@ -479,6 +724,79 @@ mod tests {
         );
         assert!(places(json!([{ "uri": "untitled:x", "range": lsp_range(0, 0, 0) }])).is_empty());
         assert!(places(Value::Null).is_empty());
+    }
+
+    #[test]
+    fn symbols_have_one_form() {
+        let list = |result| match symbols(result) {
+            LanguageAnswer::Symbols { symbols } => symbols,
+            _ => panic!("another answer"),
+        };
+        let whole = json!({ "start": { "line": 0, "character": 0 }, "end": { "line": 3, "character": 0 } });
+        let one = |name: &str, children: Value| {
+            json!({
+                "name": name, "kind": 5, "range": whole, "selectionRange": lsp_range(0, 6, 7),
+                "children": children,
+            })
+        };
+        let found = list(json!([one("A", json!([one("b", Value::Null)])), one("C", json!([]))]));
+        let depths: Vec<_> = found.iter().map(|symbol| (symbol.name.as_str(), symbol.depth)).collect();
+        assert_eq!(depths, [("A", 0), ("b", 1), ("C", 0)]);
+        assert_eq!((found[0].kind.as_str(), found[0].name_range.start), ("class", at(1, 6)));
+        assert_eq!(found[0].range.end, at(4, 0));
+        let place = |line| json!({ "uri": "file:///home/dev/a", "range": lsp_range(line, 0, 1) });
+        let flat = |line| json!({ "name": "f", "kind": 99, "location": place(line) });
+        let found = list(json!([flat(2), flat(1)]));
+        assert_eq!((found[0].range.start.line, found[0].kind.as_str()), (2, "variable"));
+        let many: Vec<Value> = (0..6_000).map(|_| one("x", json!([]))).collect();
+        assert_eq!(list(many.into()).len(), MAX_SYMBOLS);
+        assert!(list(json!(7)).is_empty() && list(Value::Null).is_empty());
+    }
+
+    #[test]
+    fn workspace_symbols_are_in_the_home() {
+        let place = |uri: &str| json!({ "uri": uri, "range": lsp_range(1, 4, 5) });
+        let symbol = |uri: &str| json!({ "name": "f", "kind": 12, "location": place(uri) });
+        let result = json!([symbol("file:///usr/lib/x.py"), symbol("file:///home/dev/a.py")]);
+        let LanguageAnswer::WorkspaceSymbols { symbols } = workspace_symbols(Path::new("/home/dev"), result)
+        else {
+            panic!("another answer")
+        };
+        assert_eq!(symbols.len(), 1);
+        assert_eq!((symbols[0].path.as_str(), symbols[0].kind.as_str()), ("a.py", "function"));
+        assert_eq!(symbols[0].range.start, at(2, 4));
+    }
+
+    #[test]
+    fn rename_ranges_have_one_form() {
+        let word = TextRange { start: at(1, 2), end: at(1, 5) };
+        assert_eq!(rename_range(&lsp_range(0, 2, 5)), Some(RenameRange::Range(word)));
+        let named = json!({ "range": lsp_range(0, 2, 5), "placeholder": "x" });
+        assert_eq!(rename_range(&named), Some(RenameRange::Name("x".to_owned())));
+        assert_eq!(rename_range(&json!({ "defaultBehavior": true })), Some(RenameRange::Word));
+        for nothing in [Value::Null, json!(7), json!({ "defaultBehavior": false })] {
+            assert_eq!(rename_range(&nothing), None);
+        }
+    }
+
+    #[test]
+    fn actions_of_one_editor_are_left_out() {
+        let command = |name: &str| json!({ "title": "c", "command": name });
+        let fix = json!({ "title": "Fix", "kind": "quickfix", "isPreferred": true, "edit": {} });
+        let disabled = json!({ "title": "No", "disabled": { "reason": "why" } });
+        let result = json!([
+            command("theirs"), command("known"), fix, disabled,
+            { "title": "d", "command": command("editor.show") }, 7,
+        ]);
+        let found = code_actions(result, |command| command == "known");
+        let titles: Vec<&str> = found.actions.iter().map(|action| action.title.as_str()).collect();
+        assert_eq!(titles, ["c", "Fix", "No"]);
+        assert_eq!((found.actions[1].kind.as_str(), found.actions[1].is_preferred), ("quickfix", true));
+        assert_eq!(found.actions[2].disabled.as_deref(), Some("why"));
+        assert_eq!(found.raw[1]["title"], "Fix");
+        let many: Vec<Value> = (0..300).map(|_| json!({ "title": "x" })).collect();
+        assert_eq!(code_actions(many.into(), |_| true).actions.len(), MAX_ACTIONS);
+        assert!(code_actions(Value::Null, |_| true).actions.is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use protocol::files::HomePath;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What is known of a language.
 #[derive(Debug)]
@@ -239,6 +239,12 @@ impl Definition {
 }
 
 impl Candidate {
+    /// Its options at the start. The servers of VS Code format only if they are asked to then.
+    pub fn start_options(&self) -> Value {
+        let is_of_vs_code = self.argv[0].starts_with("vscode-");
+        if is_of_vs_code { json!({ "provideFormatter": true }) } else { Value::Null }
+    }
+
     /// The settings of a section, such as `python.analysis`. Null if there are none.
     pub fn section(&self, section: &str) -> Value {
         let all: Value = serde_json::from_str(self.settings).unwrap_or_default();
@@ -252,8 +258,6 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use serde_json::json;
 
     use super::*;
 
@@ -290,6 +294,7 @@ mod tests {
     fn settings_are_found_by_section() {
         let json = Definition::of_language("json").expect("a language");
         assert_eq!(json.candidates[0].section("json.validate"), json!({ "enable": true }));
+        assert_eq!(json.candidates[0].start_options(), json!({ "provideFormatter": true }));
         assert_eq!(json.candidates[0].section("http"), Value::Null);
         assert_eq!(json.candidates[0].section("json.validate.enable.x"), Value::Null);
     }

@@ -14,10 +14,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use protocol::{
     files::HomePath,
     languages::{
-        LanguageFeature, LanguageServer, MAX_LANGUAGE_TEXT_BYTES, ServerState, Severity, text_version,
+        LanguageFeature, LanguageServer, MAX_FILE_DIAGNOSTICS, MAX_LANGUAGE_TEXT_BYTES, ServerState,
+        Severity, text_version,
     },
 };
 use serde_json::{Value, json};
@@ -65,6 +67,10 @@ const MAX_MESSAGES: u32 = 20;
 const MAX_MESSAGE_BYTES: usize = 1024;
 /// Most bytes of the name of what a server works on.
 const MAX_PROGRESS_BYTES: usize = 120;
+/// Most bytes that are kept of the diagnostics of a file, for questions about them.
+const MAX_KEPT_DIAGNOSTICS_BYTES: usize = 128 * 1024;
+/// Most edits of one command that wait to be applied.
+const MAX_QUEUED_EDITS: usize = 4;
 /// JSON-RPC's code for a method that does not exist.
 const METHOD_NOT_FOUND: i32 = -32601;
 
@@ -127,6 +133,38 @@ pub struct Ask {
     pub params: Value,
     /// Gets the answer. When it is closed, the request is cancelled.
     pub reply: oneshot::Sender<Result<Reply, AskError>>,
+    /// Gets the edits that the server wants until it answers. Only for commands.
+    pub edits: Option<mpsc::Sender<EditRequest>>,
+}
+
+impl Ask {
+    /// A channel for edits of a command.
+    pub fn edits() -> (mpsc::Sender<EditRequest>, mpsc::Receiver<EditRequest>) {
+        mpsc::channel(MAX_QUEUED_EDITS)
+    }
+}
+
+/// Edits that a server wants while it runs a command.
+#[derive(Debug)]
+pub struct EditRequest {
+    /// The edits, as it has sent them.
+    pub edit: Value,
+    /// The texts that it had when the command began.
+    pub versions: Arc<SyncedVersions>,
+    /// Gets whether they were applied, or why not.
+    pub done: oneshot::Sender<Result<(), String>>,
+}
+
+/// The texts that a server has.
+pub type SyncedVersions = BTreeMap<HomePath, SyncedVersion>;
+
+/// A text that a server has.
+#[derive(Clone, Debug)]
+pub struct SyncedVersion {
+    /// LSP's number of it.
+    pub number: i32,
+    /// [`text_version`] of it.
+    pub version: String,
 }
 
 /// An answer of the server.
@@ -136,6 +174,10 @@ pub struct Reply {
     pub result: Value,
     /// The text of the file that it is about.
     pub text: Arc<str>,
+    /// The texts that the server had when it was asked.
+    pub versions: Arc<SyncedVersions>,
+    /// What the server can do.
+    pub capabilities: Arc<Value>,
 }
 
 /// Why there is no answer.
@@ -153,6 +195,12 @@ pub enum AskError {
     /// Too many requests wait.
     #[error("Too many questions wait for an answer. Try again in a moment.")]
     TooMany,
+    /// Its edits are not applied.
+    #[error("Cannot apply the edits of the language server: {0}. Nothing was changed.")]
+    Refused(String),
+    /// The change is not known any more.
+    #[error("Cannot undo the change: it was undone already, or is too old.")]
+    NoUndo,
     /// The server has refused it.
     #[error("The language server has failed: {0}.")]
     Failed(String),
@@ -372,6 +420,20 @@ struct SyncedFile {
     number: i32,
     edits: u64,
     saves: u64,
+    /// The last diagnostics, as JSON, with their places.
+    diagnostics: Vec<(lsp_types::Range, String)>,
+}
+
+impl SyncedFile {
+    /// The diagnostics that a range touches, as the server has sent them.
+    fn diagnostics_in(&self, range: &Value) -> Vec<Value> {
+        let Ok(wanted) = serde_json::from_value::<lsp_types::Range>(range.clone()) else { return Vec::new() };
+        let touching = self
+            .diagnostics
+            .iter()
+            .filter(|(range, _)| range.start <= wanted.end && range.end >= wanted.start);
+        touching.filter_map(|(_, text)| serde_json::from_str(text).ok()).collect()
+    }
 }
 
 /// One run of a server.
@@ -384,8 +446,10 @@ struct Session<'a> {
     /// Requests that wait for an answer, by their id.
     pending: HashMap<i64, PendingAsk>,
     next_id: i64,
+    /// Answers to the server that wait until edits are applied: the id of its request, and the outcome.
+    edit_answers: FuturesUnordered<BoxFuture<'static, (Value, Result<(), String>)>>,
     /// Of the server. Null until it has answered.
-    capabilities: Value,
+    capabilities: Arc<Value>,
     /// What the server works on, by its token.
     progress: BTreeMap<String, String>,
     last_progress: Instant,
@@ -397,7 +461,9 @@ struct Session<'a> {
 
 struct PendingAsk {
     text: Arc<str>,
+    versions: Arc<SyncedVersions>,
     reply: oneshot::Sender<Result<Reply, AskError>>,
+    edits: Option<mpsc::Sender<EditRequest>>,
 }
 
 /// Id of the first request.
@@ -419,7 +485,8 @@ impl<'a> Session<'a> {
             files: BTreeMap::new(),
             pending: HashMap::new(),
             next_id: INITIALIZE_ID + 1,
-            capabilities: Value::Null,
+            edit_answers: FuturesUnordered::new(),
+            capabilities: Arc::default(),
             progress: BTreeMap::new(),
             last_progress: now,
             last_received: now,
@@ -463,6 +530,9 @@ impl<'a> Session<'a> {
                 () = sleep_until(sync_at.unwrap_or_else(Instant::now)), if sync_at.is_some() => {
                     sync_at = None;
                     self.sync_texts().await?;
+                }
+                Some((id, outcome)) = self.edit_answers.next(), if !self.edit_answers.is_empty() => {
+                    self.answer_edit(&id, outcome)?;
                 }
                 _ = tick.tick() => {
                     self.cancel_unwanted()?;
@@ -522,6 +592,7 @@ impl<'a> Session<'a> {
                 "locale": "en",
                 "rootUri": root,
                 "workspaceFolders": if folders.is_empty() { Value::Null } else { folders.into() },
+                "initializationOptions": self.candidate.start_options(),
                 "capabilities": convert::client_capabilities(),
             },
         })
@@ -545,6 +616,7 @@ impl<'a> Session<'a> {
         let id = message.get("id").cloned();
         let params = message["params"].take();
         match (message["method"].as_str(), id) {
+            (Some("workspace/applyEdit"), Some(id)) => Ok(self.receive_edit(id, params)?),
             (Some(method), Some(id)) => Ok(self.answer(method, &id, &params)?),
             (Some(method), None) => {
                 self.apply_notification(method, params);
@@ -553,8 +625,10 @@ impl<'a> Session<'a> {
             (None, Some(id)) if id == INITIALIZE_ID => self.finish_start(message).await,
             (None, Some(id)) => {
                 let pending = id.as_i64().and_then(|id| self.pending.remove(&id));
-                if let Some(PendingAsk { text, reply }) = pending {
-                    let _ = reply.send(result_of(message).map(|result| Reply { result, text }));
+                if let Some(PendingAsk { text, versions, reply, .. }) = pending {
+                    let capabilities = self.capabilities.clone();
+                    let answer = result_of(message);
+                    let _ = reply.send(answer.map(|result| Reply { result, text, versions, capabilities }));
                 }
                 Ok(())
             }
@@ -564,7 +638,7 @@ impl<'a> Session<'a> {
 
     async fn finish_start(&mut self, message: Value) -> Result<(), End> {
         let result = result_of(message).map_err(|error| End::Failed(error.to_string()))?;
-        self.capabilities = result.get("capabilities").cloned().unwrap_or_default();
+        self.capabilities = Arc::new(result.get("capabilities").cloned().unwrap_or_default());
         if self.capabilities.is_null() {
             return Err(End::Failed("it does not say what it can do".to_owned()));
         }
@@ -591,6 +665,12 @@ impl<'a> Session<'a> {
             ("hoverProvider", LanguageFeature::Hover),
             ("signatureHelpProvider", LanguageFeature::Signature),
             ("definitionProvider", LanguageFeature::Definition),
+            ("referencesProvider", LanguageFeature::References),
+            ("documentSymbolProvider", LanguageFeature::Symbols),
+            ("workspaceSymbolProvider", LanguageFeature::WorkspaceSymbols),
+            ("documentFormattingProvider", LanguageFeature::Format),
+            ("renameProvider", LanguageFeature::Rename),
+            ("codeActionProvider", LanguageFeature::CodeActions),
         ];
         let mut features: Vec<LanguageFeature> =
             features.into_iter().filter(|(name, _)| capability(name).is_some()).map(|(_, can)| can).collect();
@@ -633,12 +713,35 @@ impl<'a> Session<'a> {
                 Value::Null
             }
             "window/showDocument" => json!({ "success": false }),
-            // Nobody has asked for a change.
-            "workspace/applyEdit" => json!({ "applied": false, "failureReason": "Not requested." }),
             _ => {
                 let error = json!({ "code": METHOD_NOT_FOUND, "message": "unknown method" });
                 return self.connection.send(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
             }
+        };
+        self.connection.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
+    }
+
+    /// Passes edits that the server wants to those who have asked it to run a command: the oldest, if there
+    /// are several.
+    fn receive_edit(&mut self, id: Value, mut params: Value) -> Result<(), NotReading> {
+        let asks = self.pending.iter().filter_map(|(id, ask)| Some((id, ask.edits.as_ref()?, &ask.versions)));
+        let Some((_, edits, versions)) = asks.min_by_key(|(id, ..)| **id) else {
+            return self.answer_edit(&id, Err("Not requested.".to_owned()));
+        };
+        let (done, outcome) = oneshot::channel();
+        let request = EditRequest { edit: params["edit"].take(), versions: versions.clone(), done };
+        if edits.try_send(request).is_err() {
+            return self.answer_edit(&id, Err("Too many edits.".to_owned()));
+        }
+        let answer = async move { (id, outcome.await.unwrap_or_else(|_| Err("Cancelled.".to_owned()))) };
+        self.edit_answers.push(answer.boxed());
+        Ok(())
+    }
+
+    fn answer_edit(&self, id: &Value, outcome: Result<(), String>) -> Result<(), NotReading> {
+        let result = match outcome {
+            Ok(()) => json!({ "applied": true }),
+            Err(reason) => json!({ "applied": false, "failureReason": reason }),
         };
         self.connection.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
     }
@@ -667,13 +770,15 @@ impl<'a> Session<'a> {
         };
         let home = self.task.context.home.path();
         let Some(path) = home_path_of(home, params.uri.as_str()) else { return };
-        let file = self.files.get(&path);
         let mut version = None;
-        if let (Some(file), Some(number)) = (file, params.version) {
-            if number != file.number {
-                return; // those of the present text follow
+        if let Some(file) = self.files.get_mut(&path) {
+            if let Some(number) = params.version {
+                if number != file.number {
+                    return; // those of the present text follow
+                }
+                version = Some(file.version.clone());
             }
-            version = Some(file.version.clone());
+            file.diagnostics = kept_diagnostics(&params.diagnostics);
         }
         let language = self.task.definition.language;
         let diagnostics = convert::file_diagnostics(path.to_string(), language, version, params.diagnostics);
@@ -712,7 +817,7 @@ impl<'a> Session<'a> {
 
     /// Passes a request on to the server, after the edits that it may be about.
     async fn ask(&mut self, ask: Ask) -> Result<(), End> {
-        let Ask { file, method, mut params, reply } = ask;
+        let Ask { file, method, mut params, reply, edits } = ask;
         if self.capabilities.is_null() {
             let _ = reply.send(Err(AskError::NotReady));
             return Ok(());
@@ -736,7 +841,12 @@ impl<'a> Session<'a> {
                 let _ = reply.send(Err(AskError::Stale));
                 return Ok(());
             }
-            params["textDocument"] = json!({ "uri": file.uri });
+            if method.starts_with("textDocument/") {
+                params["textDocument"] = json!({ "uri": file.uri });
+            }
+            if method == "textDocument/codeAction" {
+                params["context"]["diagnostics"] = file.diagnostics_in(&params["range"]).into();
+            }
             text = file.text.clone();
         }
         if self.pending.is_empty() {
@@ -746,8 +856,14 @@ impl<'a> Session<'a> {
         self.next_id += 1;
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         self.connection.send(&request)?;
-        self.pending.insert(id, PendingAsk { text, reply });
+        let versions = Arc::new(self.synced_versions());
+        self.pending.insert(id, PendingAsk { text, versions, reply, edits });
         Ok(())
+    }
+
+    fn synced_versions(&self) -> SyncedVersions {
+        let synced = |file: &SyncedFile| SyncedVersion { number: file.number, version: file.version.clone() };
+        self.files.iter().map(|(path, file)| (path.clone(), synced(file))).collect()
     }
 
     /// Cancels requests whose answers nobody waits for.
@@ -819,8 +935,9 @@ impl<'a> Session<'a> {
         self.notify("textDocument/didOpen", json!({ "textDocument": item }))?;
         let version = text_version(&read.text);
         let text = read.text.into();
-        self.files
-            .insert(path, SyncedFile { document, uri, text, version, number: 1, edits: read.edits, saves });
+        let (edits, diagnostics) = (read.edits, Vec::new());
+        let file = SyncedFile { document, uri, text, version, number: 1, edits, saves, diagnostics };
+        self.files.insert(path, file);
         Ok(())
     }
 
@@ -870,6 +987,17 @@ impl<'a> Session<'a> {
         let sync = &self.capabilities["textDocumentSync"];
         sync.as_i64().or_else(|| sync["change"].as_i64()) != Some(2)
     }
+}
+
+/// The first diagnostics of a file as JSON, as many as are kept.
+fn kept_diagnostics(diagnostics: &[lsp_types::Diagnostic]) -> Vec<(lsp_types::Range, String)> {
+    let mut bytes = 0;
+    let texts = diagnostics.iter().take(MAX_FILE_DIAGNOSTICS).map_while(|diagnostic| {
+        let text = serde_json::to_string(diagnostic).ok()?;
+        bytes += text.len();
+        (bytes <= MAX_KEPT_DIAGNOSTICS_BYTES).then_some((diagnostic.range, text))
+    });
+    texts.collect()
 }
 
 fn result_of(mut message: Value) -> Result<Value, AskError> {

@@ -106,6 +106,36 @@ impl Fixture {
         self.languages.answer(LanguageQuery { path, version: text_version(text), client, question }).await
     }
 
+    /// Renames what is at the beginning of the file.
+    async fn rename(&self, name: &str) -> Result<AppliedEdits, AskError> {
+        let position = TextPosition { line: 1, column: 0 };
+        let (path, version, client) = ("a.sh".to_owned(), text_version("one\n"), "client".to_owned());
+        let name = name.to_owned();
+        self.languages.rename(RenameSymbol { path, version, client, position, name }).await
+    }
+
+    /// Asks for actions about the file, and applies the first.
+    async fn apply_first_action(&self, only: Option<&str>) -> Result<AppliedEdits, AskError> {
+        let (path, client) = ("a.sh".to_owned(), "client".to_owned());
+        let (version, only) = (text_version("one\n"), only.map(str::to_owned));
+        let question = LanguageQuestion::CodeActions { range: TextRange::default(), only };
+        let query =
+            LanguageQuery { path: path.clone(), version: version.clone(), client: client.clone(), question };
+        let LanguageAnswer::CodeActions { actions } = self.languages.answer(query).await? else {
+            panic!("another answer")
+        };
+        let id = actions.first().expect("an action").id.clone();
+        self.languages.apply_action(ApplyAction { path, version, client, id }).await
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        std::fs::write(self.home.path().join(path), text).expect("a file");
+    }
+
+    fn text(&self, path: &str) -> String {
+        std::fs::read_to_string(self.home.path().join(path)).expect("a file")
+    }
+
     fn runs(&self) -> usize {
         let runs = std::fs::read_to_string(self.home.path().join("runs")).unwrap_or_default();
         runs.lines().count()
@@ -232,4 +262,216 @@ async fn missing_server_names_its_installation() {
     fixture.open("b.yaml").await;
     let server = fixture.wait_for_state(ServerState::Missing).await;
     assert!(server.install.is_some_and(|install| install.contains("install")), "{}", server.language);
+}
+
+/// What scripts begin with that answer with edits.
+const EDITS: &str = r#"
+def place(line, column): return {"line": line, "character": column}
+def change(line, start, end, text, last=None):
+    end = place(line if last is None else last, end)
+    return {"range": {"start": place(line, start), "end": end}, "newText": text}
+def uri(name): return "file://" + os.getcwd() + "/" + name
+def answer(method, result):
+    message = wait_for(method)
+    write({"id": message["id"], "result": result})
+    return message
+"#;
+
+/// A server that answers a rename with an edit, written in Python.
+async fn start_renaming(edit: &str) -> Fixture {
+    let script =
+        format!("{EDITS}\nstart(renameProvider=True)\nanswer('textDocument/rename', {edit})\nread()\n");
+    let mut fixture = Fixture::start(&script).await;
+    fixture.wait_for_state(ServerState::Ready).await;
+    fixture
+}
+
+/// A rename that must change nothing: returns why.
+async fn refusal_of(edit: &str) -> String {
+    let fixture = start_renaming(edit).await;
+    fixture.write("b.txt", "one two\n");
+    let error = fixture.rename("1").await.expect_err("refused");
+    assert_eq!((fixture.text("a.sh").as_str(), fixture.text("b.txt").as_str()), ("one\n", "one two\n"));
+    error.to_string()
+}
+
+#[tokio::test]
+async fn unopened_files_are_renamed_and_restored() {
+    let edit = "{'changes': {uri('b.txt'): [change(0, 3, 6, 'uno'), change(1, 0, 3, 'uno')],\
+                 uri('a.sh'): [change(0, 0, 3, 'uno')]}}";
+    let fixture = start_renaming(edit).await;
+    fixture.write("b.txt", "\u{1f600} one\r\none\r\n");
+    let applied = fixture.rename("uno").await.expect("renamed");
+    let files: Vec<_> = applied.files.iter().map(|file| (file.path.as_str(), file.edits)).collect();
+    assert_eq!(files, [("a.sh", 1), ("b.txt", 2)]);
+    assert_eq!(applied.failures, []);
+    assert_eq!(
+        (fixture.text("a.sh"), fixture.text("b.txt")),
+        ("uno\n".into(), "\u{1f600} uno\r\nuno\r\n".into())
+    );
+
+    // What has changed since is left as it is.
+    fixture.write("b.txt", "\u{1f600} uno\r\nuno!\r\n");
+    let id = applied.undo.expect("it can be undone");
+    let undo = |id: String| fixture.languages.undo_edits(UndoEdits { client: "client".to_owned(), id });
+    let undone = undo(id.clone()).await.expect("undone");
+    assert_eq!((undone.files.len(), undone.failures.len()), (1, 1));
+    assert_eq!(undone.failures[0].path, "b.txt");
+    assert_eq!(
+        (fixture.text("a.sh"), fixture.text("b.txt")),
+        ("one\n".into(), "\u{1f600} uno\r\nuno!\r\n".into())
+    );
+    assert_eq!(undo(id).await, Err(AskError::NoUndo));
+    undo(undone.undo.expect("it can be undone")).await.expect("done again");
+    assert_eq!(fixture.text("a.sh"), "uno\n");
+}
+
+#[tokio::test]
+async fn edits_of_own_file_are_returned() {
+    let edit = "{'documentChanges': [{'textDocument': {'uri': uri('a.sh'), 'version': 1},\
+                 'edits': [change(0, 0, 3, '1')]}]}";
+    let fixture = start_renaming(edit).await;
+    let applied = fixture.rename("1").await.expect("renamed");
+    assert_eq!((applied.edits.len(), applied.files.len(), applied.undo), (1, 0, None));
+    assert_eq!(applied.edits[0].text, "1");
+    assert_eq!(fixture.text("a.sh"), "one\n");
+}
+
+#[tokio::test]
+async fn hostile_edits_change_nothing() {
+    let mine = "uri('a.sh'): [change(0, 0, 3, '1')]";
+    for (edit, reason) in [
+        (
+            format!("{{'changes': {{{mine}, 'file:///etc/passwd': [change(0, 0, 0, 'x')]}}}}"),
+            "outside the home",
+        ),
+        (format!("{{'changes': {{{mine}, uri('../b'): [change(0, 0, 0, 'x')]}}}}"), "outside the home"),
+        (format!("{{'changes': {{{mine}, uri('missing'): [change(0, 0, 0, 'x')]}}}}"), "missing"),
+        (
+            format!("{{'changes': {{{mine}, uri('b.txt'): [change(0, 0, 3, '1'), change(0, 2, 4, '2')]}}}}"),
+            "overlap",
+        ),
+        (format!("{{'changes': {{{mine}, uri('b.txt'): [change(7, 0, 3, '1')]}}}}"), "has changed"),
+        (format!("{{'changes': {{{mine}, uri('b.txt'): [change(0, 4, 7, '1')]}}}}"), "has changed"),
+        (format!("{{'changes': {{{mine}, uri('b.txt'): [change(0, 0, 3, '1')] * 60000}}}}"), "more than"),
+        (
+            format!(
+                "{{'changes': {{{mine}, **{{uri(str(n)): [change(0, 0, 0, 'x')] for n in range(1100)}}}}}}"
+            ),
+            "more than",
+        ),
+        (
+            "{'documentChanges': [{'textDocument': {'uri': uri('a.sh'), 'version': 7},\
+              'edits': [change(0, 0, 3, '1')]}]}"
+                .to_owned(),
+            "has changed",
+        ),
+        (
+            "{'documentChanges': [{'kind': 'delete', 'uri': uri('b.txt')}]}".to_owned(),
+            "create, rename or delete",
+        ),
+        ("{'documentChanges': 7}".to_owned(), "cannot be read"),
+    ] {
+        let refusal = refusal_of(&edit).await;
+        assert!(refusal.contains(reason) && refusal.ends_with("Nothing was changed."), "{edit}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn links_to_one_file_are_edited_once() {
+    let edit = "{'changes': {uri('b.txt'): [change(0, 0, 3, '1')], uri('c.txt'): [change(0, 0, 3, '1')]}}";
+    let fixture = start_renaming(edit).await;
+    fixture.write("b.txt", "one\n");
+    std::os::unix::fs::symlink("b.txt", fixture.home.path().join("c.txt")).expect("a link");
+    assert!(fixture.rename("1").await.expect_err("refused").to_string().contains("named twice"));
+    assert_eq!(fixture.text("b.txt"), "one\n");
+}
+
+#[tokio::test]
+async fn formatting_makes_the_smallest_edits() {
+    let script = format!(
+        "{EDITS}\nstart(documentFormattingProvider=True)\n\
+         answer('textDocument/formatting', [change(0, 0, 0, 'one\\n\\ntwo\\n', last=99)])\n\
+         answer('textDocument/formatting', [change(0, 0, 2, ''), change(0, 1, 3, '')])\nread()\n"
+    );
+    let mut fixture = Fixture::start(&script).await;
+    fixture.wait_for_state(ServerState::Ready).await;
+    let format = async || {
+        let (path, client) = ("a.sh".to_owned(), "client".to_owned());
+        let question = LanguageQuestion::Format { tab_size: 4, insert_spaces: true };
+        fixture
+            .languages
+            .answer(LanguageQuery { path, version: text_version("one\n"), client, question })
+            .await
+    };
+    let Ok(LanguageAnswer::Edits { edits }) = format().await else { panic!("another answer") };
+    let end = TextPosition { line: 2, column: 0 };
+    let expected = RangeEdit { range: TextRange { start: end, end }, text: "\ntwo\n".to_owned() };
+    assert_eq!(edits, [expected]);
+    assert!(format().await.expect_err("refused").to_string().contains("overlap"));
+}
+
+#[tokio::test]
+async fn command_edits_once_while_it_runs() {
+    let script = format!(
+        "{EDITS}\nstart(codeActionProvider=True, executeCommandProvider={{'commands': ['fix']}})\n\
+         complain(uri('a.sh'), 'problem', version=1)\n\
+         message = answer('textDocument/codeAction', [{{'title': 'theirs', 'command': 'editor.show'}},\
+         {{'title': 'Fix', 'command': {{'title': 'Fix', 'command': 'fix', 'arguments': [7]}}}}])\n\
+         problems = message['params']['context']['diagnostics']\n\
+         command = wait_for('workspace/executeCommand')\n\
+         def edit(id, edit):\n    \
+             write({{'id': id, 'method': 'workspace/applyEdit', 'params': {{'edit': edit}}}})\n    \
+             while (message := read()).get('id') != id or 'method' in message: pass\n    \
+             return message['result']['applied']\n\
+         first = edit('a', {{'changes': {{uri('b.txt'): [change(0, 0, 3, problems[0]['message'])]}}}})\n\
+         second = edit('b', {{'changes': {{uri('b.txt'): [change(0, 0, 3, 'again')]}}}})\n\
+         write({{'id': command['id'], 'result': None}})\n\
+         late = edit('c', {{'changes': {{uri('b.txt'): [change(0, 0, 3, 'late')]}}}})\n\
+         complain(uri('a.sh'), json.dumps([first, second, late, command['params']['arguments']]))\nread()\n"
+    );
+    let mut fixture = Fixture::start(&script).await;
+    fixture.wait_for_state(ServerState::Ready).await;
+    fixture.write("b.txt", "one\n");
+    assert_eq!(fixture.wait_for_diagnostics().await.diagnostics[0].message, "problem");
+    let applied = fixture.apply_first_action(None).await.expect("applied");
+    assert_eq!((applied.files.len(), applied.failures.len()), (1, 1), "{applied:?}");
+    assert_eq!(fixture.text("b.txt"), "problem\n");
+    let outcome = fixture.wait_for_diagnostics().await.diagnostics[0].message.clone();
+    assert_eq!(outcome, "[true, false, false, [7]]");
+}
+
+#[tokio::test]
+async fn imports_are_organized_by_known_commands() {
+    let script = format!(
+        "{EDITS}\nstart(codeActionProvider=True,\
+         executeCommandProvider={{'commands': ['basedpyright.createtypestub']}})\n\
+         answer('textDocument/codeAction', None)\n\
+         command = wait_for('workspace/executeCommand')\n\
+         edit = {{'changes': {{command['params']['arguments'][0]: [change(0, 0, 3, 'sorted')]}}}}\n\
+         write({{'id': 'e', 'method': 'workspace/applyEdit', 'params': {{'edit': edit}}}})\n\
+         write({{'id': command['id'], 'result': None}})\nread()\n"
+    );
+    let mut fixture = Fixture::start(&script).await;
+    fixture.wait_for_state(ServerState::Ready).await;
+    let applied = fixture.apply_first_action(Some("source.organizeImports")).await.expect("applied");
+    assert_eq!(applied.edits[0].text, "sorted");
+}
+
+#[tokio::test]
+async fn action_is_resolved_and_stale_text_refused() {
+    let script = format!(
+        "{EDITS}\nstart(codeActionProvider={{'resolveProvider': True}})\n\
+         answer('textDocument/codeAction', [{{'title': 'Fix', 'data': 3}}])\n\
+         message = wait_for('codeAction/resolve')\n\
+         fix = {{**message['params'], 'edit': {{'changes': {{uri('a.sh'): [change(0, 0, 3, 'two')]}}}}}}\n\
+         write({{'id': message['id'], 'result': fix}})\nread()\n"
+    );
+    let mut fixture = Fixture::start(&script).await;
+    fixture.wait_for_state(ServerState::Ready).await;
+    let applied = fixture.apply_first_action(None).await.expect("applied");
+    assert_eq!(applied.edits[0].text, "two");
+    let (path, version, client) = ("a.sh".to_owned(), text_version("other\n"), "client".to_owned());
+    let request = ApplyAction { path, version, client, id: "1:0".to_owned() };
+    assert_eq!(fixture.languages.apply_action(request).await, Err(AskError::Stale));
 }

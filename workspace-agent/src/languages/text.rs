@@ -40,9 +40,23 @@ fn position_at(text: &str, byte: usize) -> Value {
 
 /// The text of the line before a position. Empty if there is no such place.
 pub fn line_before(text: &str, position: TextPosition) -> &str {
-    let line = (position.line as usize).checked_sub(1).and_then(|line| text.split('\n').nth(line));
-    let line = line.unwrap_or_default();
+    let line = line_at(text, position.line).unwrap_or_default();
     &line[..byte_of_unit(line, position.column)]
+}
+
+/// A line, counted from 1.
+pub fn line_at(text: &str, line: u32) -> Option<&str> {
+    text.split('\n').nth((line as usize).checked_sub(1)?)
+}
+
+/// The word at a position, or directly before it. Empty if there is none.
+pub fn word_at(text: &str, position: TextPosition, is_of_word: impl Fn(char) -> bool) -> &str {
+    let line = line_at(text, position.line).unwrap_or_default();
+    let at = byte_of_unit(line, position.column);
+    let before = line[..at].rfind(|character| !is_of_word(character));
+    let start = before.map_or(0, |end| end + line[end..].chars().next().map_or(0, char::len_utf8));
+    let end = line[at..].find(|character| !is_of_word(character)).map_or(line.len(), |length| at + length);
+    &line[start..end]
 }
 
 /// The byte of a UTF-16 code unit. The end, if there are fewer; the beginning of the character, if it is
@@ -107,6 +121,15 @@ mod tests {
         assert_eq!(before(2, 1), "");
         assert_eq!(before(2, 99), "\u{1f600}b.c");
         assert_eq!((before(0, 0), before(9, 1)), ("", ""));
+    }
+
+    #[test]
+    fn words_surround_a_position() {
+        let word = |column| {
+            word_at("a\n\u{1f600} caf\u{e9}(x)", TextPosition { line: 2, column }, char::is_alphanumeric)
+        };
+        assert_eq!((word(3), word(5), word(7)), ("caf\u{e9}", "caf\u{e9}", "caf\u{e9}"));
+        assert_eq!((word(0), word(1), word(8), word(99)), ("", "", "x", ""));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use protocol::{
 
 use super::may_write;
 use crate::{
-    documents::session,
+    documents::{document::Edits, session},
     error::{ApiError, ApiResult},
     socket,
     state::AgentState,
@@ -117,7 +117,7 @@ pub async fn edit_document(
 ) -> ApiResult<Json<EditedDocument>> {
     state.require_ready()?;
     let path = HomePath::parse(&request.path)?;
-    let edited = state.documents.edit(&path, request.edits).await;
+    let edited = state.documents.edit(&path, Edits::Lines(request.edits)).await;
     edited.map(Json).map_err(|refusal| ApiError::new(refusal_code(refusal.reason), refusal.message))
 }
 

@@ -10,7 +10,10 @@ use axum::{
 };
 use protocol::{
     Code,
-    languages::{LanguageAnswer, LanguageQuery, MAX_CLIENT_BYTES, RestartLanguage},
+    languages::{
+        AppliedEdits, ApplyAction, LanguageAnswer, LanguageQuery, MAX_CLIENT_BYTES, RenameSymbol,
+        RestartLanguage, UndoEdits,
+    },
 };
 
 use super::may_write;
@@ -25,10 +28,10 @@ impl From<AskError> for ApiError {
     fn from(error: AskError) -> Self {
         let code = match &error {
             AskError::NotReady => Code::Unavailable,
-            AskError::NotOpen => Code::NotFound,
+            AskError::NotOpen | AskError::NoUndo => Code::NotFound,
             AskError::Stale => Code::PreconditionFailed,
             AskError::TooMany => Code::TooManyStreams,
-            AskError::Failed(_) => Code::Conflict,
+            AskError::Failed(_) | AskError::Refused(_) => Code::Conflict,
             AskError::Timeout => Code::Timeout,
         };
         Self::new(code, error.to_string())
@@ -88,11 +91,103 @@ pub async fn query_language(
     State(state): State<Arc<AgentState>>,
     Json(query): Json<LanguageQuery>,
 ) -> ApiResult<Json<LanguageAnswer>> {
-    if query.client.len() > MAX_CLIENT_BYTES {
-        let message = "Cannot answer the question: the id of the client is longer than 64 bytes.";
-        return Err(ApiError::new(Code::Invalid, message));
-    }
+    check_client(&query.client)?;
     Ok(Json(state.languages.answer(query).await?))
+}
+
+/// Rename a symbol
+///
+/// Renames what is at a position, in all files that the language server finds, also in those that are not
+/// open. All edits are checked first. If any of them is not about the present text of its file, overlaps
+/// another, or concerns a file outside the home, nothing is edited. Then they go through the shared
+/// documents: users who have a file open see them at once. A file whose text changes before its turn is left
+/// as it is and listed in `failures`. Answers when the files are saved. Edits of only the client's own file
+/// are returned instead: the client makes them itself, so that its user can undo them.
+#[utoipa::path(
+    post,
+    path = "/languages/rename",
+    tag = "languages",
+    request_body = RenameSymbol,
+    responses(
+        (status = 200, description = "What was edited, and what was not.", body = AppliedEdits),
+        (status = 404, description = "`not_found`: the server does not have the file, or no such workspace."),
+        (status = 409, description = "`conflict`: nothing was edited; the problem says why."),
+        (status = 412, description = "`precondition_failed`: the text is not the present one."),
+        (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 422, description = "`invalid`: the body cannot be parsed."),
+        (status = 503, description = "`unavailable`: none is ready. `too_many_streams`: too many questions."),
+        (status = 504, description = "`timeout`: the server took longer than 20 seconds."),
+    ),
+)]
+pub async fn rename_symbol(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<RenameSymbol>,
+) -> ApiResult<Json<AppliedEdits>> {
+    check_client(&request.client)?;
+    Ok(Json(state.languages.rename(request).await?))
+}
+
+/// Apply a code action
+///
+/// Does what one of the actions says that `languages/query` has answered, while the text is the one of the
+/// question. Edits are checked and applied as those of `languages/rename`, also those that the language
+/// server wants while it runs a command. An action changes files once: further edits of the same command are
+/// refused.
+#[utoipa::path(
+    post,
+    path = "/languages/apply",
+    tag = "languages",
+    request_body = ApplyAction,
+    responses(
+        (status = 200, description = "What was edited, and what was not.", body = AppliedEdits),
+        (status = 404, description = "`not_found`: the server does not have the file, or no such workspace."),
+        (status = 409, description = "`conflict`: nothing was edited; the problem says why."),
+        (status = 412, description = "`precondition_failed`: the text or the action is not the present one."),
+        (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 422, description = "`invalid`: the body cannot be parsed."),
+        (status = 503, description = "`unavailable`: none is ready. `too_many_streams`: too many questions."),
+        (status = 504, description = "`timeout`: the server took longer than 20 seconds."),
+    ),
+)]
+pub async fn apply_code_action(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<ApplyAction>,
+) -> ApiResult<Json<AppliedEdits>> {
+    check_client(&request.client)?;
+    Ok(Json(state.languages.apply_action(request).await?))
+}
+
+/// Undo edits of a language server
+///
+/// Restores the files that a rename or a code action has edited, as long as they are as it has left them. The
+/// others are listed in `failures`. The answer can be undone in turn. The last 32 changes can be undone.
+#[utoipa::path(
+    post,
+    path = "/languages/undo",
+    tag = "languages",
+    request_body = UndoEdits,
+    responses(
+        (status = 200, description = "What was restored, and what was not.", body = AppliedEdits),
+        (status = 404, description = "`not_found`: no such change, or it was undone; or no such workspace."),
+        (status = 413, description = "`too_large`: the body is larger than 64 KiB."),
+        (status = 422, description = "`invalid`: the body cannot be parsed."),
+        (status = 503, description = "`too_many_streams`: too many questions wait."),
+    ),
+)]
+pub async fn undo_language_edits(
+    State(state): State<Arc<AgentState>>,
+    Json(request): Json<UndoEdits>,
+) -> ApiResult<Json<AppliedEdits>> {
+    check_client(&request.client)?;
+    Ok(Json(state.languages.undo_edits(request).await?))
+}
+
+fn check_client(client: &str) -> ApiResult<()> {
+    if client.len() <= MAX_CLIENT_BYTES {
+        return Ok(());
+    }
+    let message = "Cannot answer the question: the id of the client is longer than 64 bytes.";
+    Err(ApiError::new(Code::Invalid, message))
 }
 
 /// Restart a language server

@@ -99,6 +99,9 @@ fn relayed_file_routes() -> Vec<Route> {
         ("POST", "/v1/git/answer", post(git::answer_prompt)),
         ("GET", "/v1/languages/watch", any(languages::watch_languages)),
         ("POST", "/v1/languages/query", post(languages::query_language)),
+        ("POST", "/v1/languages/rename", post(languages::rename_symbol)),
+        ("POST", "/v1/languages/apply", post(languages::apply_code_action)),
+        ("POST", "/v1/languages/undo", post(languages::undo_language_edits)),
         ("POST", "/v1/languages/restart", post(languages::restart_language)),
     ]
 }

@@ -15,6 +15,7 @@ use axum::body::Bytes;
 use protocol::{
     document::{DocumentEvent, MAX_DOCUMENT_BYTES, RefusalReason, is_edit, is_full_state, is_presence},
     files::HomePath,
+    languages::text_version,
     search::{EditedDocument, LineEdit},
 };
 use tokio::{
@@ -25,11 +26,13 @@ use tokio::{
 use self::disk::DiskFile;
 use super::{
     broadcast::{Announcement, Broadcast},
+    diff::TextEdit,
     file::{self, LoadError, LoadedFile},
     file_work::FileWork,
-    line_edits::locate_line_edits,
+    line_edits::{LocatedEdits, locate_line_edits},
     outbox::{Outbox, OutboxSender, ViewerMessage, outbox},
     pulse::DocumentPulse,
+    range_edits::measure_edits,
     renewal::{EditMeter, Renewal},
     shared_text::{MessageEffects, Rejection, SharedText, ViewerId},
 };
@@ -62,7 +65,7 @@ enum Command {
     },
     Leave(ViewerId),
     Edit {
-        edits: Vec<LineEdit>,
+        edits: Edits,
         /// Gets the edits that were missed, at once.
         reply: oneshot::Sender<EditedDocument>,
         flushed: oneshot::Sender<Flushed>,
@@ -72,6 +75,42 @@ enum Command {
     Overwrite,
     #[cfg(test)]
     Panic,
+}
+
+/// Edits that come without a replica.
+#[derive(Clone, Debug)]
+pub enum Edits {
+    /// Each names the text that must be there. The others are missed.
+    Lines(Vec<LineEdit>),
+    /// Edits of one text, the last in the text first. If the document has another text, all are missed.
+    Exact {
+        /// [`text_version`] of the text.
+        version: String,
+        /// The edits.
+        edits: Vec<TextEdit>,
+    },
+}
+
+impl Edits {
+    fn len(&self) -> usize {
+        match self {
+            Self::Lines(edits) => edits.len(),
+            Self::Exact { edits, .. } => edits.len(),
+        }
+    }
+
+    fn locate(&self, text: &str) -> LocatedEdits {
+        let located = match self {
+            Self::Lines(edits) => Some(locate_line_edits(text, edits)),
+            Self::Exact { version, edits } if text_version(text) == *version => measure_edits(text, edits),
+            Self::Exact { .. } => None,
+        };
+        located.unwrap_or_else(|| LocatedEdits {
+            missed: (0..self.len()).collect(),
+            bytes: text.len(),
+            ..LocatedEdits::default()
+        })
+    }
 }
 
 /// The answer to those who wait until the edits are on disk.
@@ -220,9 +259,9 @@ impl DocumentHandle {
         self.inbox.send(Command::Overwrite).await.map_err(|_| DocumentEnded)
     }
 
-    /// Applies the edits whose old text is still there, and waits until they are on disk, or a save has
+    /// Applies the edits that are about the present text, and waits until they are on disk, or a save has
     /// failed. A document that never had a viewer ends then.
-    pub async fn edit(&self, edits: Vec<LineEdit>) -> Result<EditedDocument, DocumentEnded> {
+    pub async fn edit(&self, edits: Edits) -> Result<EditedDocument, DocumentEnded> {
         let all = 0..edits.len();
         let ((reply, edited), (flushed, saved)) = (oneshot::channel(), oneshot::channel());
         self.inbox.send(Command::Edit { edits, reply, flushed }).await.map_err(|_| DocumentEnded)?;
@@ -442,7 +481,7 @@ impl Document {
             Command::Leave(viewer) => self.remove_viewer(viewer),
             Command::Edit { edits, reply, flushed } => {
                 self.is_temporary = self.next_viewer == FIRST_VIEWER;
-                let _ = reply.send(self.apply_line_edits(&edits));
+                let _ = reply.send(self.apply_edits(&edits));
                 self.flushes.push(flushed);
                 self.flush();
             }
@@ -543,9 +582,9 @@ impl Document {
         }
     }
 
-    fn apply_line_edits(&mut self, edits: &[LineEdit]) -> EditedDocument {
+    fn apply_edits(&mut self, edits: &Edits) -> EditedDocument {
         let was_unsaved = self.text.has_unsaved_edits();
-        let located = locate_line_edits(&self.text.text(), edits);
+        let located = edits.locate(&self.text.text());
         let bytes = self.file.encoded_bytes(located.bytes, located.line_ends);
         if !located.edits.is_empty() && bytes as u64 > MAX_DOCUMENT_BYTES {
             let unsaved = format!("The file would be larger than {} MiB.", MAX_DOCUMENT_BYTES / 1024 / 1024);
@@ -750,7 +789,8 @@ mod tests {
             .expect("a text file");
         let edit = LineEdit { line: 1, column: 0, old: "one".to_owned(), new: "two".to_owned() };
         // Both are queued before the document's task continues.
-        let (edited, sent) = tokio::join!(document.edit(vec![edit]), document.inbox.send(Command::Panic));
+        let (edited, sent) =
+            tokio::join!(document.edit(Edits::Lines(vec![edit])), document.inbox.send(Command::Panic));
         assert!(sent.is_ok());
         let edited = edited.expect("the edits were applied");
         assert_eq!(edited.missed, [0]);
