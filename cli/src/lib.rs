@@ -4,6 +4,7 @@
 //! This library holds everything except `main`, so that tests can call it. It parses arguments,
 //! calls a role or the API, and prints. It decides nothing about workspaces: the controller does.
 //!
+//! - [`backup`]: backups of an installation on this host.
 //! - [`commands`]: one file per command, with its grammar and its code.
 //! - [`context`]: what every command needs.
 //! - [`snapshots`]: finding the snapshot that a user means by a time or a name.
@@ -25,6 +26,7 @@ use crate::{
     output::{CommandError, ErrorKind, ExitStatus},
 };
 
+pub mod backup;
 pub mod commands;
 pub mod context;
 pub mod output;

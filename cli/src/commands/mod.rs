@@ -19,6 +19,7 @@ pub mod admin;
 pub mod attach;
 pub mod audit;
 pub mod auth;
+pub mod backup;
 pub mod budget;
 mod candidates;
 pub mod class;
@@ -166,6 +167,7 @@ commands! {
     token::Token,
     volume::Volume,
     audit::Audit,
+    backup::Backup,
     budget::Budget,
     usage::Usage,
     admin::Admin,

@@ -119,6 +119,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let style = context.style;
     let data = DataDirectory::open(up.data_dir.as_deref())?;
     let lock = DataLock::acquire(data.path())?;
+    crate::backup::refuse_unfinished(&data)?;
     let listener = bind(up.listen, up.port)?;
     let http_redirect = tls::bind_redirect(up)?;
     let metrics = listen::bind_metrics(up.metrics)?;

@@ -24,6 +24,8 @@ const INITDB_TIMEOUT: Duration = Duration::from_mins(3);
 pub(super) struct Installation {
     pub(super) postgres: PathBuf,
     initdb: PathBuf,
+    /// Its major version.
+    pub(super) version: u32,
 }
 
 impl Installation {
@@ -34,15 +36,14 @@ impl Installation {
             return Err(PostgresError::NotInstalled);
         }
         let Ok(data_version) = fs::read_to_string(data.join("PG_VERSION")) else {
-            let (_, newest) = installed.swap_remove(0);
-            return Ok(newest);
+            return Ok(installed.swap_remove(0));
         };
         let data_version = data_version.trim().to_owned();
-        let names: Vec<String> = installed.iter().map(|(version, _)| version.to_string()).collect();
+        let names: Vec<String> =
+            installed.iter().map(|installation| installation.version.to_string()).collect();
         installed
             .into_iter()
-            .find(|(version, _)| version.to_string() == data_version)
-            .map(|(_, installation)| installation)
+            .find(|installation| installation.version.to_string() == data_version)
             .ok_or_else(|| PostgresError::OtherVersion {
                 data: data.to_owned(),
                 data_version,
@@ -50,23 +51,23 @@ impl Installation {
             })
     }
 
-    /// All installed versions with their major version, newest first.
-    pub(super) fn all() -> Vec<(u32, Self)> {
+    /// All installed versions, newest first.
+    pub(super) fn all() -> Vec<Self> {
         let distribution = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let mut directories: Vec<PathBuf> = distribution.map(|entry| entry.path().join("bin")).collect();
         let path = std::env::var_os("PATH").unwrap_or_default();
         directories.extend(std::env::split_paths(&path));
-        let mut found: Vec<(u32, Self)> = directories
+        let mut found: Vec<Self> = directories
             .iter()
             .filter_map(|directory| {
                 // `initdb` expects `postgres` in its own directory, so resolve links first.
                 let postgres = directory.join("postgres").canonicalize().ok()?;
                 let initdb = directory.join("initdb").canonicalize().ok()?;
-                Some((major_version(&postgres)?, Self { postgres, initdb }))
+                Some(Self { version: major_version(&postgres)?, postgres, initdb })
             })
             .collect();
-        found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-        found.dedup_by_key(|(version, _)| *version);
+        found.sort_by_key(|installation| std::cmp::Reverse(installation.version));
+        found.dedup_by_key(|installation| installation.version);
         found
     }
 

@@ -28,7 +28,6 @@ use rustix::{
     process::{Signal, pidfd_send_signal},
 };
 
-pub use self::socket::MAX_SOCKET_PATH_BYTES;
 use self::{
     access::AccessFiles,
     account::Account,
@@ -37,9 +36,11 @@ use self::{
     process::{open_process, postmaster, stop_orphans, wait_process},
     socket::{percent_encode, socket_directory},
 };
+pub use self::{connection::Connection, socket::MAX_SOCKET_PATH_BYTES};
 
 mod access;
 mod account;
+mod connection;
 mod installation;
 mod log;
 mod process;
@@ -156,7 +157,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> PostgresError {
 pub struct Postgres {
     pid: u32,
     process: OwnedFd,
-    socket_directory: PathBuf,
+    connection: Connection,
     /// Whether the socket is outside the data directory, because its path there would be too long.
     is_socket_elsewhere: bool,
     watcher: Option<thread::JoinHandle<io::Result<ExitStatus>>>,
@@ -191,7 +192,7 @@ impl Postgres {
         let postgres = Self {
             pid,
             process,
-            socket_directory,
+            connection: Connection::new(&installation, socket_directory),
             is_socket_elsewhere,
             watcher: Some(watcher),
             log: log.clone(),
@@ -202,13 +203,18 @@ impl Postgres {
 
     /// The newest major version that is installed.
     pub fn installed() -> Option<u32> {
-        Installation::all().first().map(|(version, _)| *version)
+        Installation::all().first().map(|installation| installation.version)
     }
 
     /// The URL that the controller connects to.
     pub fn url(&self) -> String {
-        let directory = percent_encode(self.socket_directory.as_os_str());
+        let directory = percent_encode(self.socket_directory().as_os_str());
         format!("postgres://{ROLE}@localhost/{DATABASE}?host={directory}")
+    }
+
+    /// How the programs of Postgres connect to it.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
     }
 
     /// The process id of the server.
@@ -218,7 +224,7 @@ impl Postgres {
 
     /// The directory of its socket.
     pub fn socket_directory(&self) -> &Path {
-        &self.socket_directory
+        &self.connection.socket_directory
     }
 
     /// Blocks until the server exits by itself. Returns whether it did so within `timeout`.
@@ -285,7 +291,7 @@ impl Postgres {
 
     fn remove_socket_directory(&self) {
         if self.is_socket_elsewhere {
-            let _ = std::fs::remove_dir_all(&self.socket_directory);
+            let _ = std::fs::remove_dir_all(self.socket_directory());
         }
     }
 }

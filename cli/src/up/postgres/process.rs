@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -18,15 +18,19 @@ use super::{POLL_INTERVAL, PostgresError, STOP_STAGES, failed};
 /// What the server has written about itself to `postmaster.pid`.
 pub(super) struct Postmaster {
     pub(super) pid: u32,
+    pub(super) socket_directory: PathBuf,
     pub(super) is_ready: bool,
 }
 
-/// Reads `postmaster.pid`: the process id is on the first line, the state on the eighth.
+/// Reads `postmaster.pid`: the process id is on the first line, the directory of the socket on the fifth, the
+/// state on the eighth.
 pub(super) fn postmaster(data: &Path) -> Option<Postmaster> {
     let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let mut lines = text.lines();
     let pid = lines.next()?.trim().parse().ok()?;
-    Some(Postmaster { pid, is_ready: lines.nth(6).is_some_and(|state| state.trim() == "ready") })
+    let socket_directory = lines.nth(3).unwrap_or_default().into();
+    let is_ready = lines.nth(2).is_some_and(|state| state.trim() == "ready");
+    Some(Postmaster { pid, socket_directory, is_ready })
 }
 
 /// Stops processes that are still running in `data`: a server whose `up` was killed, or sessions
