@@ -1,11 +1,14 @@
 //! Real programs on the home of a real microVM: what was acknowledged to them survives every kill,
-//! and what is reported as safe survives the loss of the host's cache.
+//! and what is reported as safe survives the loss of the host's cache. And of all that an installation has,
+//! its backup.
 
-use std::{path::Path, process::Stdio};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 
 use burrow_tests::{
-    Stack, StackOptions, WAIT_TIMEOUT, burrow, guest_programs::copy_programs, send_signal, soak_enabled,
+    Stack, StackOptions, WAIT_TIMEOUT, burrow, guest_programs::copy_programs, send_signal, short_directory,
+    soak_enabled,
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -265,6 +268,92 @@ fn descends(process: &Path, data: &Path) -> bool {
     parent.is_some_and(|parent| {
         parent != "0" && parent != "1" && descends(&Path::new("/proc").join(parent), data)
     })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backup_restores_everything_elsewhere() {
+    let place = short_directory();
+    let (data, restored, backup) =
+        (place.path().join("d"), place.path().join("r"), place.path().join("backup"));
+    let stack = Stack::start(StackOptions::new("fake", &data)).await;
+    let (backup, new) = (backup.to_str().expect("UTF-8"), restored.to_str().expect("UTF-8"));
+    let create = ["backup", "create", backup, "--data-dir", data.to_str().expect("UTF-8"), "-o", "json"];
+    stack.run_ok(&["create", "demo"]).await;
+    stack.sh("demo", "echo first > notes && head -c 20M /dev/urandom > noise").await;
+    let sums = stack.sh("demo", "sha256sum notes noise").await;
+    stack.run_ok(&["stop", "demo"]).await;
+    let first: Value = serde_json::from_str(&stack.run_ok(&create).await).expect("JSON");
+    assert!(first["objects"]["count"].as_u64() > Some(2), "{first}");
+
+    // Into the same directory, while a workspace runs.
+    stack.run_ok(&["create", "later"]).await;
+    let second: Value = serde_json::from_str(&stack.run_ok(&create).await).expect("JSON");
+    assert_ne!(first["database"]["name"], second["database"]["name"]);
+    assert!(!Path::new(backup).join(first["database"]["name"].as_str().expect("a name")).exists());
+    let mode = std::fs::metadata(Path::new(backup).join("master.key")).expect("there").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "only its owner reads the key");
+    stack.run_ok(&["backup", "verify", backup]).await;
+
+    // An installation is never overwritten.
+    let used = stack.run(&["backup", "restore", backup, "--data-dir", data.to_str().expect("UTF-8")]).await;
+    assert!(!used.status.success());
+    let token = stack.token.clone();
+    stack.interrupt().await;
+
+    // The start of a restore that is not complete is refused.
+    std::fs::create_dir(&restored).expect("created");
+    std::fs::write(restored.join("restore.unfinished"), "").expect("written");
+    let refused = Command::new(burrow()).args(["up", "--runtime", "fake", "--data-dir", new]).output().await;
+    let refused = String::from_utf8(refused.expect("it starts").stderr).expect("UTF-8");
+    assert!(refused.contains("did not finish") && refused.contains("burrow backup restore"), "{refused}");
+    let status = Command::new(burrow()).args(["backup", "restore", backup, "--data-dir", new]).status().await;
+    assert!(status.expect("it starts").success());
+    std::fs::remove_dir_all(&data).expect("the old installation is lost");
+
+    let mut elsewhere = Stack::start(StackOptions::new("fake", &restored)).await;
+    elsewhere.token = token;
+    assert_eq!(elsewhere.run_ok(&["list", "-o", "name"]).await, "demo\nlater\n");
+    elsewhere.run_ok(&["start", "demo"]).await;
+    assert_eq!(elsewhere.sh("demo", "sha256sum notes noise").await, sums);
+    elsewhere.run_ok(&["volume", "scrub", "demo", "--all"]).await;
+    elsewhere.run_ok(&["start", "later"]).await;
+    elsewhere.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_backup_is_not_restored() {
+    let place = short_directory();
+    let (data, backup) = (place.path().join("d"), place.path().join("backup"));
+    let stack = Stack::start(StackOptions::new("fake", &data)).await;
+    stack.interrupt().await;
+    let (data, text) = (data.to_str().expect("UTF-8"), backup.to_str().expect("UTF-8"));
+    let run = async |arguments: &[&str]| {
+        let output = Command::new(burrow()).args(arguments).output().await.expect("it starts");
+        (output.status.success(), String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    // A stopped installation is backed up too.
+    let (is_made, said) = run(&["backup", "create", text, "--data-dir", data, "--without-key"]).await;
+    assert!(is_made && !backup.join("master.key").exists(), "{said}");
+    let entries = std::fs::read_dir(&backup).expect("there").flatten();
+    let dump = entries.map(|entry| entry.path()).find(|path| path.extension() == Some("dump".as_ref()));
+    let dump = dump.expect("a dump");
+    let mut content = std::fs::read(&dump).expect("readable");
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    std::fs::write(&dump, content).expect("written");
+    let new = place.path().join("r");
+    for arguments in [
+        &["backup", "verify", text] as &[&str],
+        &["backup", "restore", text, "--data-dir", new.to_str().expect("UTF-8")],
+    ] {
+        let (is_done, said) = run(arguments).await;
+        assert!(!is_done && said.contains("was changed or damaged"), "{arguments:?}: {said}");
+    }
+    assert!(!new.exists(), "nothing was begun");
+    // Other files are not taken for a backup, and not removed.
+    std::fs::write(backup.join("thesis.txt"), "text").expect("written");
+    let (is_made, said) = run(&["backup", "create", text, "--data-dir", data]).await;
+    assert!(!is_made && said.contains("thesis.txt"), "{said}");
 }
 
 /// A writer in the workspace, and its output.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use burrow_tests::WAIT_TIMEOUT;
+use rand::Rng as _;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -234,6 +235,10 @@ fn tsc_khz() -> u64 {
     (megahertz * 1000.0) as u64
 }
 
+/// Size of a file in the initramfs that nothing reads. With it, the initramfs is as large as Burrow's. With
+/// one of some hundred KiB, an emulated kernel may hang where it reads the ACPI tables, which lie near it.
+const PADDING_BYTES: usize = 5 << 20;
+
 /// Builds an initramfs whose first process prints the messages.
 fn initramfs(directory: &Path) -> PathBuf {
     let root = directory.join("bare");
@@ -253,6 +258,9 @@ fn initramfs(directory: &Path) -> PathBuf {
     let init = root.join("init");
     run(Command::new("gcc").args(["-static", "-O2", "-w", "-o"]).arg(&init).arg(&source));
     run(Command::new("mknod").arg(root.join("dev/console")).args(["c", "5", "1"]));
+    let mut padding = vec![0; PADDING_BYTES];
+    rand::rng().fill_bytes(&mut padding);
+    std::fs::write(root.join("padding"), padding).expect("written");
     let archive = directory.join("bare.cpio");
     let pack = "find . | cpio --quiet -o -H newc > \"$0\" && lz4 -q -l -9 \"$0\" \"$0.lz4\"";
     run(Command::new("sh").args(["-c", pack]).arg(&archive).current_dir(&root));

@@ -134,13 +134,9 @@ impl ObjectStore for DirectoryStore {
     ) -> BoxFuture<'a, Result<Vec<ObjectInfo>, StoreError>> {
         let (root, prefix, after) = (self.root.clone(), prefix.to_owned(), after.map(str::to_owned));
         Box::pin(blocking(move || {
-            let mut found = Vec::new();
-            walk(&root, "", &prefix, &mut found).map_err(|error| unavailable(&root, &error))?;
-            found.sort_by(|one, other| one.name.cmp(&other.name));
-            let first = after.map_or(0, |after| found.partition_point(|listed| listed.name <= after));
-            found.drain(..first);
-            found.truncate(MAX_LIST);
-            Ok(found)
+            let mut page = Page { prefix: &prefix, after: after.as_deref(), found: Vec::new() };
+            page.walk(&root, "").map_err(|error| unavailable(&root, &error))?;
+            Ok(page.found)
         }))
     }
 
@@ -240,25 +236,54 @@ fn read_pieces(
     })
 }
 
-/// Collects the objects under a directory whose names begin with the prefix. `parent` is the name
-/// of the directory.
-fn walk(directory: &Path, parent: &str, prefix: &str, found: &mut Vec<ObjectInfo>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let file_name = entry.file_name();
-        let Some(part) = file_name.to_str().filter(|part| validate_name(part).is_ok()) else { continue };
-        let name = format!("{parent}{part}");
-        let metadata = entry.metadata()?;
-        if metadata.is_dir() {
-            let inside = format!("{name}/");
-            if inside.starts_with(prefix) || prefix.starts_with(&inside) {
-                walk(&entry.path(), &inside, prefix, found)?;
-            }
-        } else if name.starts_with(prefix) {
-            found.push(ObjectInfo { name, bytes: metadata.len() });
+/// The next objects of a listing.
+struct Page<'a> {
+    prefix: &'a str,
+    after: Option<&'a str>,
+    found: Vec<ObjectInfo>,
+}
+
+impl Page<'_> {
+    /// Collects objects under a directory in the order of their names. `parent` is the name of the directory.
+    /// Directories that cannot have one are not read, so that a listing in pages reads each once.
+    fn walk(&mut self, directory: &Path, parent: &str) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let file_name = entry.file_name();
+            let Some(part) = file_name.to_str().filter(|part| validate_name(part).is_ok()) else { continue };
+            let is_directory = entry.file_type()?.is_dir();
+            let end = if is_directory { "/" } else { "" };
+            entries.push((format!("{parent}{part}{end}"), entry, is_directory));
         }
+        entries.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        for (name, entry, is_directory) in entries {
+            if self.found.len() == MAX_LIST {
+                break;
+            }
+            if is_directory && self.may_have_objects(&name) {
+                self.walk(&entry.path(), &name)?;
+            } else if !is_directory && self.is_next(&name) {
+                // One that was deleted since is not listed.
+                match entry.metadata() {
+                    Ok(metadata) => self.found.push(ObjectInfo { name, bytes: metadata.len() }),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn is_next(&self, name: &str) -> bool {
+        name.starts_with(self.prefix) && self.after.is_none_or(|after| name > after)
+    }
+
+    /// Whether names that begin with this directory's may belong to the page.
+    fn may_have_objects(&self, directory: &str) -> bool {
+        let has_prefix = directory.starts_with(self.prefix) || self.prefix.starts_with(directory);
+        has_prefix && self.after.is_none_or(|after| after < directory || after.starts_with(directory))
+    }
 }
 
 /// Removes temporary files that no writer uses any more.
@@ -287,6 +312,33 @@ fn unavailable(path: &Path, error: &io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn pages_list_all_names_in_order() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = DirectoryStore::open(directory.path().to_owned()).await.expect("opens");
+        // `-` and `.` sort before `/`, letters after it.
+        let mut names: Vec<String> =
+            ["a-b", "a.b", "a/1", "a/b/2", "ab", "b/a", "b0"].map(String::from).into();
+        names.extend((0..MAX_LIST).map(|number| format!("a/c/{number:04}")));
+        for name in &names {
+            store.put_if_absent(name, Bytes::from_static(b"body")).await.expect("stored");
+        }
+        names.sort();
+        let list = async |prefix: &str, after: Option<&str>| {
+            let page = store.list(prefix, after).await.expect("listed");
+            page.into_iter().map(|object| object.name).collect::<Vec<_>>()
+        };
+        let first = list("", None).await;
+        assert_eq!(first, names[..MAX_LIST]);
+        assert_eq!(list("", first.last().map(String::as_str)).await, names[MAX_LIST..]);
+        for (index, after) in names.iter().enumerate().filter(|(_, name)| !name.starts_with("a/c/")) {
+            let rest = &names[index + 1..];
+            assert_eq!(list("", Some(after)).await, rest[..rest.len().min(MAX_LIST)], "after {after}");
+        }
+        assert_eq!(list("a/b", Some("a.b")).await, ["a/b/2"]);
+        assert_eq!(list("b", None).await, ["b/a", "b0"]);
+    }
 
     #[tokio::test]
     async fn nearly_full_disk_keeps_room_for_database() {
