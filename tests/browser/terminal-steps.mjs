@@ -252,8 +252,10 @@ export async function terminalSteps(page, workspace) {
     await page.keyboard.press("Control+Shift+5");
     await shown(page).nth(1).waitFor();
     await waitForLines(page, /[$#]\s*$/);
-    await typeLine(page, "pwd");
-    await waitForLines(page, /\/links\b/);
+    // The new one has the keyboard.
+    await shown(page).nth(1).locator(".xterm.focus").waitFor();
+    await typeLine(page, "pwd; echo beside-$((2+5))");
+    await waitForLines(page, /\/links\s*beside-7/);
     await screenshot(page, "terminal-split", { dark: true });
     // Both are still there after a reload.
     await page.reload();

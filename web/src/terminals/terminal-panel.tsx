@@ -1,5 +1,5 @@
 // The terminals of a workspace in tabs, with touch keys below them on small screens.
-import { useState, type KeyboardEvent, type MouseEvent } from "react";
+import { useEffect, useRef, useState, type KeyboardEvent, type MouseEvent } from "react";
 import { ConfirmDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { ContextMenu } from "../ui/menu";
@@ -45,6 +45,13 @@ export function TerminalPanel({
   const together = active === null ? [] : isNarrow ? [active] : groupOf(groups, active);
   if (visible && together.some((id) => !seen.has(id))) setSeen(new Set([...seen, ...together]));
   const hasTabs = tabs !== null && tabs.length > 0;
+  // The keyboard follows from the terminal that had it to the one that was opened or chosen.
+  const previous = useRef(active);
+  useEffect(() => {
+    const isLeft = previous.current !== null && previous.current !== active;
+    previous.current = active;
+    if (isLeft && active && document.activeElement?.closest(".terminals")) handle(active)?.focus();
+  }, [active, handle]);
 
   const onKey = (event: KeyboardEvent) => {
     const at = tabs?.findIndex((tab) => tab.id === active) ?? -1;
