@@ -86,12 +86,17 @@ fn open(directory: &Path) -> Result<(BackupDirectory, DataLock), CommandError> {
     Ok((backup, lock))
 }
 
+/// Whether this is the name of a dump, as [`dump`] chooses it.
+fn is_dump(name: &str) -> bool {
+    name.starts_with("database-") && Path::new(name).extension() == Some("dump".as_ref())
+}
+
 /// Fails if the directory has files that no backup has.
 fn refuse_foreign(directory: &Path) -> Result<(), CommandError> {
     for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
         let name = entry.map_err(failed("read", directory))?.file_name();
         let is_ours = name.to_str().is_some_and(|name| {
-            name.starts_with("database-") || OWN_NAMES.contains(&name) || name.ends_with(".new")
+            is_dump(name) || OWN_NAMES.contains(&name) || Path::new(name).extension() == Some("new".as_ref())
         });
         if !is_ours {
             let what = format!(
@@ -220,7 +225,6 @@ fn panicked(error: tokio::task::JoinError) -> CommandError {
 
 /// Removes what belongs to an earlier backup, or to an attempt that failed.
 fn remove_others(backup: &BackupDirectory, description: &Description) -> Result<(), CommandError> {
-    let is_dump = |name: &str| name.starts_with("database-") && name.ends_with(".dump");
     for entry in fs::read_dir(&backup.0).map_err(failed("read", &backup.0))? {
         let entry = entry.map_err(failed("read", &backup.0))?;
         let name = entry.file_name();

@@ -13,6 +13,7 @@
 //! copies new objects only; until its `backup.json` is in place, the directory is the earlier backup.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -197,7 +198,10 @@ impl StoredFile {
             digest.update(&piece[..read]);
             bytes += read as u64;
         }
-        let sha256 = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut sha256 = String::new();
+        for byte in digest.finish().as_ref() {
+            write!(sha256, "{byte:02x}").expect("memory");
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { name, bytes, sha256 })
     }

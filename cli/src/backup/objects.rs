@@ -48,7 +48,9 @@ pub(super) async fn copy(
         .buffer_unordered(MAX_COPIES)
         .try_collect::<Vec<_>>()
         .await?;
-        results.into_iter().for_each(|result| copied.add(result));
+        for result in results {
+            copied.add(result);
+        }
         step.detail(&format!("{} objects, {}", copied.totals.count, size(copied.totals.bytes)));
         if is_last_page {
             return Ok(copied);
@@ -146,7 +148,9 @@ pub(super) async fn totals(store: &Arc<dyn ObjectStore>) -> Result<ObjectTotals,
     let mut after = None;
     loop {
         let page = list(store, after.as_deref()).await?;
-        page.iter().for_each(|object| totals.add(object.bytes));
+        for object in &page {
+            totals.add(object.bytes);
+        }
         match page.last() {
             Some(last) if page.len() == MAX_LIST => after = Some(last.name.clone()),
             _ => return Ok(totals),
