@@ -37,5 +37,6 @@ pub use run_directory::sweep;
 pub use runtime::{
     Accelerator, accelerator,
     container::{check_available as check_containers, gvisor},
+    microvm::remove_unfinished_prototypes,
 };
 pub use session::{RunError, run};

@@ -118,7 +118,14 @@ async fn random_kills_leave_nothing() {
         println!("{number}: killed {killed:?}");
         // Whatever phase it is in, a stop ends it: of a start that is tried again, too.
         stack.run(&["stop", "box"]).await;
-        let is_clean = || Inventory::take(&stack, &data) == before;
+        let mut found = None;
+        let is_clean = || {
+            let now = Inventory::take(&stack, &data);
+            if found.as_ref() != Some(&now) {
+                println!("{now:?}");
+            }
+            *found.insert(now) == before
+        };
         wait_until("nothing is left of the workspace", is_clean).await;
     }
     assert_eq!(stack.sh("box", "cat ~/file").await, "kept\n", "the home is as it was");

@@ -63,8 +63,8 @@ const MIN_FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// Free space for building the base image, which unpacks a whole Debian and then packs it.
 const MIN_FREE_BYTES_FOR_IMAGE: u64 = 3 * 1024 * 1024 * 1024;
 
-/// How soon the cgroup of a runner that was killed is removed.
-const STALE_CGROUP_INTERVAL: Duration = Duration::from_secs(10);
+/// How soon what a runner leaves that was killed is removed.
+const LEFTOVERS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The database that the controller uses.
 pub enum Database {
@@ -86,8 +86,8 @@ struct System {
     local_ca: Option<CaNotice>,
     /// The firewall rules of sandboxes, if they have a network.
     network: Option<HostNetwork>,
-    /// Removes the cgroups of killed runners.
-    _stale_cgroups: Option<AbortOnDropHandle<()>>,
+    /// Removes what killed runners leave.
+    _leftovers: Option<AbortOnDropHandle<()>>,
     _lock: DataLock,
 }
 
@@ -138,7 +138,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
     let database = start_database(style, up.database_url.as_deref(), &data).await?;
     let run_dir = data.path().join("run");
     runner::sweep(&run_dir).await;
-    let stale_cgroups = prepare_cgroups(up).await;
+    let leftovers = remove_leftovers(up, &images).await;
     check_tiers(up).await?;
     let network = prepare_network(up).await?;
     let config = Config {
@@ -186,7 +186,7 @@ async fn start(context: &Context, up: &UpOptions, reload: Arc<Notify>) -> Result
         gateway,
         local_ca,
         network,
-        _stale_cgroups: stale_cgroups,
+        _leftovers: leftovers,
         _lock: lock,
     })
 }
@@ -258,23 +258,28 @@ fn protect_from_oom() {
     }
 }
 
-/// Removes the cgroups of sandboxes whose runners were killed. Sandboxes of a host without cgroups run
-/// without limits on what they take of it, so that is said.
+/// Removes what earlier runners that were killed have left: cgroups, and prototypes that they were making.
+/// Sandboxes of a host without cgroups run without limits on what they take of it, so that is said.
 ///
-/// Returns the task that removes the cgroups of runners that are killed later.
-async fn prepare_cgroups(up: &UpOptions) -> Option<AbortOnDropHandle<()>> {
+/// Returns the task that removes what runners leave that are killed later.
+async fn remove_leftovers(up: &UpOptions, images: &Images) -> Option<AbortOnDropHandle<()>> {
     if up.runtime == Runtime::Fake {
         return None;
     }
     runner::cgroup::remove_stale().await;
     if let Err(reason) = runner::cgroup::check_available() {
         tracing::warn!("sandboxes have no limits of CPU time and memory on this host: {reason}");
-        return None;
     }
-    Some(AbortOnDropHandle::new(tokio::spawn(async {
+    let images: Vec<PathBuf> = images.by_name.values().cloned().collect();
+    Some(AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
-            tokio::time::sleep(STALE_CGROUP_INTERVAL).await;
+            tokio::time::sleep(LEFTOVERS_INTERVAL).await;
             runner::cgroup::remove_stale().await;
+            for image in &images {
+                if let Err(error) = runner::remove_unfinished_prototypes(image) {
+                    tracing::warn!(%error, "cannot remove an unfinished prototype");
+                }
+            }
         }
     })))
 }

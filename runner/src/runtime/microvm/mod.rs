@@ -18,7 +18,10 @@ use tokio::{net::unix::pipe, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::qmp::Control;
-pub use self::{command_line::Accelerator, host::MicrovmHost, jail::JailError};
+pub use self::{
+    command_line::Accelerator, host::MicrovmHost, jail::JailError,
+    prototype::remove_unfinished as remove_unfinished_prototypes,
+};
 use super::{
     RuntimeError, SandboxExit, StartContext, cannot, console::Console, in_run_dir, process::SandboxProcess,
     start_egress,

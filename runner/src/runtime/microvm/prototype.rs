@@ -258,6 +258,26 @@ impl Drop for NewPrototype {
     }
 }
 
+/// Removes what killed makers have left of the prototypes of an image.
+pub fn remove_unfinished(image_dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(image_dir.join("prototypes")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let directory = entry?.path();
+        if directory.extension() != Some("new".as_ref()) {
+            continue;
+        }
+        // Its maker holds the lock as long as it lives.
+        let lock = OpenOptions::new().write(true).open(directory.with_extension("lock"))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove_if_present(&directory)?;
+        }
+    }
+    Ok(())
+}
+
 fn require_bytes(file: &File, expected: u64, name: &str) -> io::Result<()> {
     let bytes = file.metadata()?.len();
     if bytes == expected {
@@ -404,6 +424,22 @@ mod tests {
         let only =
             fs::read_dir(&place.parent).expect("readable").map(|entry| entry.expect("an entry").path());
         assert_eq!(only.collect::<Vec<_>>(), [place.directory()]);
+    }
+
+    #[tokio::test]
+    async fn only_leftovers_of_killed_makers_are_removed() {
+        let image = tempfile::tempdir().expect("a directory");
+        remove_unfinished(image.path()).expect("there is none");
+        let place = PrototypePlace::new(image.path(), &inputs());
+        let lock = place.lock().await.expect("free");
+        let new = place.create(4096, 4096).expect("a new prototype");
+        remove_unfinished(image.path()).expect("removed");
+        assert!(new.directory.exists(), "its maker lives");
+        drop(lock);
+        let directory = new.directory.clone();
+        std::mem::forget(new);
+        remove_unfinished(image.path()).expect("removed");
+        assert!(!directory.exists(), "its maker was killed");
     }
 
     #[test]
