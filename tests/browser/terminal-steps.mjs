@@ -265,11 +265,13 @@ export async function terminalSteps(page, workspace) {
     await page.reload();
     await shown(page).nth(1).waitFor();
     await waitForLines(page, /\/links\b/);
-    for (const name of [/^bash/, "server"]) {
-      await page.getByRole("tab", { name }).last().focus();
+    // The one beside, then the one of these steps.
+    for (const left of [before, before - 1]) {
+      await tabs(page).last().focus();
       await page.keyboard.press("Delete");
       await dialog.getByRole("button", { name: "Close terminal" }).click();
       await dialog.waitFor({ state: "detached" });
+      await tabs(page).nth(left).waitFor({ state: "detached" });
     }
     assert.equal(await tabs(page).count(), before - 1);
     await waitForPaint(page);
