@@ -33,7 +33,7 @@ async fn check_home_survives(runtime: &'static str, template: &'static str) {
     check_exec_streams_and_status(&stack).await;
     stack.sh("demo", FILL).await;
     let before = stack.sh("demo", FINGERPRINT).await;
-    // Nobody is at this address, but packets leave the sandbox.
+    // Nothing answers at this address, but packets leave the sandbox.
     stack.sh("demo", "curl --silent --max-time 1 http://192.0.2.1 || true").await;
 
     stack.run_ok(&["stop", "demo"]).await;

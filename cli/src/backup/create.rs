@@ -24,6 +24,7 @@ use crate::{
         data_directory::DataDirectory,
         lock::{DataLock, LockError},
         postgres::{Connection, Postgres},
+        task_panicked,
     },
 };
 
@@ -121,7 +122,7 @@ async fn make(
         let description = dump(style, backup, connection).await?;
         let Some(objects) = objects else { return Ok(description) };
         let mut step = Step::begin(style, "Copying the objects");
-        let copied = objects::copy(&objects.source, &objects.target, &mut step).await?;
+        let copied = objects::copy(&*objects.source, &*objects.target, &mut step).await?;
         step.done();
         // Otherwise the dump may name snapshots whose objects were deleted.
         if copied.vanished == 0 {
@@ -157,12 +158,12 @@ impl Objects {
         let url = options.store.clone().unwrap_or_else(|| data.objects_url());
         let source = volume::store::open(&url).await?;
         let target = volume::store::open(&backup.objects_url()?).await?;
-        let unneeded = objects::find_others(&target, &source).await?;
+        let unneeded = objects::find_others(&*target, &*source).await?;
         Ok(Some(Self { source, target, unneeded }))
     }
 
     async fn delete_unneeded(&self) -> Result<(), CommandError> {
-        Ok(objects::delete(&self.target, &self.source, &self.unneeded).await?)
+        Ok(objects::delete(&*self.target, &*self.source, &self.unneeded).await?)
     }
 }
 
@@ -206,7 +207,7 @@ async fn dump(
     let created = OffsetDateTime::now_utc();
     let path = backup.path(&format!("database-{}.dump", created.unix_timestamp_nanos()));
     let (from, to) = (connection.clone(), path.clone());
-    spawn_blocking(move || database::dump(&from, &to)).await.map_err(panicked)??;
+    spawn_blocking(move || database::dump(&from, &to)).await.map_err(task_panicked)??;
     step.done();
     Ok(Description {
         format: FORMAT,
@@ -217,10 +218,6 @@ async fn dump(
         master_key: None,
         objects: None,
     })
-}
-
-fn panicked(error: tokio::task::JoinError) -> CommandError {
-    CommandError::error("Cannot make the backup").because(&error)
 }
 
 /// Removes what belongs to an earlier backup, or to an attempt that failed.
@@ -269,7 +266,8 @@ impl Server {
             Err(error) => Err(error.into()),
             Ok(lock) => {
                 let step = Step::begin(style, "Starting Postgres");
-                let postgres = spawn_blocking(move || Postgres::start(&path)).await.map_err(panicked)??;
+                let postgres =
+                    spawn_blocking(move || Postgres::start(&path)).await.map_err(task_panicked)??;
                 step.done();
                 let connection = postgres.connection();
                 Ok(Self::Started(postgres, connection, lock))
@@ -285,7 +283,7 @@ impl Server {
 
     async fn stop(self) -> Result<(), CommandError> {
         if let Self::Started(postgres, _, lock) = self {
-            spawn_blocking(move || postgres.stop()).await.map_err(panicked)??;
+            spawn_blocking(move || postgres.stop()).await.map_err(task_panicked)??;
             drop(lock);
         }
         Ok(())

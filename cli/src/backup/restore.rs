@@ -21,6 +21,7 @@ use crate::{
         data_directory::DataDirectory,
         lock::DataLock,
         postgres::{Connection, Postgres},
+        task_panicked,
     },
 };
 
@@ -58,7 +59,7 @@ pub async fn restore(
         let (source, target) =
             (volume::store::open(&backup.objects_url()?).await?, volume::store::open(&url).await?);
         let mut step = Step::begin(style, "Copying the objects");
-        objects::copy(&source, &target, &mut step).await?;
+        objects::copy(&*source, &*target, &mut step).await?;
         step.done();
     }
     restore_database(style, &data, backup.path(&description.database.name)).await?;
@@ -122,10 +123,10 @@ async fn restore_database(style: Style, data: &DataDirectory, dump: PathBuf) -> 
     }
     let step = Step::begin(style, "Restoring the database");
     let path = data.path().to_owned();
-    let postgres = spawn_blocking(move || Postgres::start(&path)).await.map_err(panicked)??;
+    let postgres = spawn_blocking(move || Postgres::start(&path)).await.map_err(task_panicked)??;
     let (url, connection) = (Redacted::new(postgres.url()), postgres.connection());
     let filled = fill(&url, connection, dump).await;
-    spawn_blocking(move || postgres.stop()).await.map_err(panicked)??;
+    spawn_blocking(move || postgres.stop()).await.map_err(task_panicked)??;
     filled?;
     step.done();
     Ok(())
@@ -134,7 +135,7 @@ async fn restore_database(style: Style, data: &DataDirectory, dump: PathBuf) -> 
 async fn fill(url: &Redacted<String>, connection: Connection, dump: PathBuf) -> Result<(), CommandError> {
     // A dump has no roles. The migrations create them, and the dump replaces all else.
     migrate(url).await?;
-    spawn_blocking(move || database::restore(&connection, &dump)).await.map_err(panicked)??;
+    spawn_blocking(move || database::restore(&connection, &dump)).await.map_err(task_panicked)??;
     // Fails if a newer version has made the dump.
     migrate(url).await
 }
@@ -145,10 +146,6 @@ async fn migrate(url: &Redacted<String>) -> Result<(), CommandError> {
             .because(&error)
             .hint("use the version of Burrow that made the backup, or a newer one")
     })
-}
-
-fn panicked(error: tokio::task::JoinError) -> CommandError {
-    CommandError::error("Cannot restore the backup").because(&error)
 }
 
 fn finish(data: &DataDirectory) -> Result<(), CommandError> {

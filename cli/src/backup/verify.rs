@@ -30,7 +30,7 @@ pub(super) async fn check_objects(
 ) -> Result<(), CommandError> {
     let Some(recorded) = description.objects else { return Ok(()) };
     let store = volume::store::open(&backup.objects_url()?).await?;
-    let found = objects::totals(&store).await?;
+    let found = objects::totals(&*store).await?;
     if found.count >= recorded.count && found.bytes >= recorded.bytes {
         return Ok(());
     }

@@ -5,7 +5,7 @@
 //! only if there is none of the name, so a log that was cut off or written again does not fit to it, even
 //! if that was done in the database.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::pin};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use volume::{
     StoreError,
-    store::{PutOutcome, with_retries},
+    store::{PutOutcome, list_pages, with_retries},
 };
 
 use super::query::{self, Filter, Head, Position};
@@ -295,16 +295,14 @@ fn anchor_name(tenant: TenantId, seq: u64) -> String {
 async fn list_anchors(core: &Core, tenant: TenantId) -> Result<Vec<(u64, String)>, MaintenanceError> {
     let prefix = format!("{}anchor-", anchor_prefix(tenant));
     let mut anchors: Vec<(u64, String)> = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let page = with_retries(|| core.store.list(&prefix, after.as_deref())).await?;
-        let Some(last) = page.last() else { return Ok(anchors) };
-        after = Some(last.name.clone());
+    let mut pages = pin!(list_pages(&*core.store, &prefix, None));
+    while let Some(page) = pages.try_next().await? {
         anchors.extend(page.into_iter().filter_map(|object| {
             let seq = object.name.strip_prefix(&prefix)?.parse().ok()?;
             Some((seq, object.name))
         }));
     }
+    Ok(anchors)
 }
 
 /// The hashes of the anchored entries after `pruned`.

@@ -14,7 +14,11 @@ mod s3;
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
+use futures_util::{
+    FutureExt as _, Stream,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use rand::RngExt as _;
 
 pub use directory::DirectoryStore;
@@ -190,6 +194,20 @@ where
         delay = (delay * 2).min(MAX_RETRY_DELAY);
     }
     call().await
+}
+
+/// All objects after a name whose names have this prefix, in order, page by page. Calls are retried. A page may
+/// be short, because some stores return fewer objects than they have: only an empty page is the end.
+pub fn list_pages<'a>(
+    store: &'a dyn ObjectStore,
+    prefix: &'a str,
+    after: Option<String>,
+) -> impl Stream<Item = Result<Vec<ObjectInfo>, StoreError>> + Send + 'a {
+    stream::try_unfold(after, move |after| async move {
+        let page = with_retries(|| store.list(prefix, after.as_deref())).await?;
+        let last = page.last().map(|object| object.name.clone());
+        Ok(last.map(|last| (page, Some(last))))
+    })
 }
 
 /// Opens the store at a URL: `file:///directory` or `s3://bucket/prefix?endpoint=…&region=…`. The

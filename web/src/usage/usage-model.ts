@@ -89,7 +89,7 @@ export function scaleTop(metric: Metric, largest: number): number {
   return top * base;
 }
 
-/** What a reader hears instead of the chart. */
+/** What a screen reader says instead of the chart. */
 export function chartText(days: UsageRow[], metric: Metric): string {
   const label = metricLabel(metric);
   const first = days[0];
