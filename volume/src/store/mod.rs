@@ -196,8 +196,8 @@ where
     call().await
 }
 
-/// All objects after a name whose names have this prefix, in order, page by page. Calls are retried. A page may
-/// be short, because some stores return fewer objects than they have: only an empty page is the end.
+/// All objects after a name whose names have this prefix, in order, page by page. Calls are retried. A page
+/// may be short, because some stores return fewer objects than they have: only an empty page is the end.
 pub fn list_pages<'a>(
     store: &'a dyn ObjectStore,
     prefix: &'a str,
